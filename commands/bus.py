@@ -1,0 +1,197 @@
+"""Executes commands: the one pipeline that every command goes through, whoever sends it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+from opentelemetry import propagate, trace
+from opentelemetry.trace import format_trace_id
+from pydantic import BaseModel
+
+from commands.errors import IdempotencyKeyReused, RememberedRefusal, VersionMismatch
+from commands.message import Command, CommandAnswer, CommandRequest, Handler
+from commands.middleware import authorised, recorded, retried, traced
+from commands.redaction import redacted
+from domain.shared.access import Actor
+from domain.shared.aggregates import AggregateType
+from domain.shared.errors import DomainError
+from domain.shared.ids import Clock, Ids
+from eventstore.append import Appender
+from eventstore.errors import ClaimTaken, KeyReused
+from eventstore.load import AggregateRepository, Loaded, stream_events
+from eventstore.position import LogPosition
+from eventstore.records import (
+    Append,
+    Appended,
+    Claims,
+    CommandRecord,
+    EventMetadata,
+    IdempotencyKey,
+    JsonObject,
+    StreamEvent,
+)
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Handling:
+    actor: Actor
+    now: datetime
+    ids: Ids
+    repository: AggregateRepository
+
+    def new_id(self) -> UUID:
+        return self.ids.new()
+
+    async def load(self, aggregate_type: AggregateType[S], aggregate_id: UUID) -> Loaded[S]:
+        return await self.repository.load(aggregate_type, self.actor.tenant, aggregate_id)
+
+
+class CommandBus:
+    """Sends a command to its handler and its decision to the log."""
+
+    def __init__(
+        self,
+        *,
+        handlers: Mapping[type[Command], Handler[Any]],
+        appender: Appender,
+        repository: AggregateRepository,
+        clock: Clock,
+        ids: Ids,
+        key_seconds: int,
+    ) -> None:
+        self._handlers = handlers
+        self._appender = appender
+        self._repository = repository
+        self._clock = clock
+        self._ids = ids
+        self._key_seconds = key_seconds
+        self._execute: Execute = self._decide
+        for wrap in reversed(
+            [
+                traced,  # outermost: the span covers everything
+                recorded(self._record_refusal),  # whatever is refused further in leaves an audit row
+                authorised,  # before anything is loaded
+                retried,  # around the decision alone
+            ]
+        ):
+            self._execute = wrap(self._execute)
+
+    async def execute(self, command: Command, request: CommandRequest) -> CommandAnswer:
+        """Execute `command` and answer when its events are durable.
+
+        Raises:
+            DomainError: it was refused; the audit row is written.
+            RememberedRefusal: the same request was refused before.
+            StoreUnavailable: the database can't be reached. Send the same command with the same key again.
+        """
+        return await self._execute(command, request)
+
+    async def _decide(self, command: Command, request: CommandRequest) -> CommandAnswer:
+        handling = _Handling(request.actor, self._clock.now(), self._ids, self._repository)
+        decision = await self._handlers[type(command)](command, handling)
+        seen = decision.streams[0].version
+        if request.expected_version not in {None, seen}:
+            raise VersionMismatch(request.expected_version or 0, seen)
+        events = tuple(
+            event
+            for stream in decision.streams
+            for event in stream_events(stream.stream, stream.version, stream.events)
+        )
+        outcome: JsonObject = {
+            "aggregate_id": None if decision.aggregate_id is None else str(decision.aggregate_id),
+            "version": decision.version,
+            "result": decision.result,
+        }
+        record = self._record(command, request, "accepted", outcome=outcome)
+        try:
+            return await self._append(record, request, events, decision.claims)
+        except ClaimTaken as taken:
+            raise decision.refuse_claim(taken.stream) from taken
+
+    async def _record_refusal(self, command: Command, request: CommandRequest, refusal: Exception) -> CommandAnswer:
+        """Write the audit row of a refusal, then raise it, unless its idempotency key was answered before."""
+        if isinstance(refusal, DomainError):
+            record = self._record(command, request, "refused")
+            error = _error(type(refusal).__name__, refusal.sentence(), refusal.data())
+            record = replace(record, error=error, is_remembered=refusal.remembered)
+        else:
+            record = self._record(command, request, "failed")
+            error = _error(type(refusal).__name__, "internal error", {})
+            record = replace(record, error=error, is_remembered=False)
+        if isinstance(refusal, IdempotencyKeyReused):
+            record = replace(record, key=None)  # the key belongs to another request
+        answer = await self._append(record, request, (), Claims())
+        if answer.is_repeated:
+            return answer
+        raise refusal
+
+    async def _append(
+        self, record: CommandRecord, request: CommandRequest, events: tuple[StreamEvent, ...], claims: Claims
+    ) -> CommandAnswer:
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        metadata = EventMetadata(
+            actor=request.actor.user,
+            command_type=record.command_type,
+            correlation_id=request.correlation_id,
+            causation_id=request.causation_id,
+            traceparent=carrier.get("traceparent"),
+        )
+        try:
+            appended = await self._appender.append(Append(request.actor.tenant, record, events, metadata, claims))
+        except KeyReused as reused:
+            raise IdempotencyKeyReused(reused.key) from reused
+        return _answer(appended)
+
+    def _record(
+        self,
+        command: Command,
+        request: CommandRequest,
+        status: Literal["accepted", "refused", "failed"],
+        outcome: JsonObject | None = None,
+    ) -> CommandRecord:
+        data = command.model_dump(mode="json")
+        key = None
+        if request.key is not None:
+            key = IdempotencyKey(request.actor.user, request.key.key, request.key.fingerprint, self._key_seconds)
+        return CommandRecord(
+            command_id=request.command_id,
+            command_type=command.name(),
+            aggregate_id=command.aggregate_id(),
+            data=redacted(data),
+            metadata={"correlation_id": str(request.correlation_id), "trace_id": _trace_id()},
+            user=request.actor.user,
+            status=status,
+            outcome=outcome or {},
+            key=key,
+        )
+
+
+def _answer(appended: Appended) -> CommandAnswer:
+    """Return the answer of a stored command, or raise the refusal that was stored."""
+    if appended.is_repeated and appended.error is not None:
+        error: Any = appended.error
+        raise RememberedRefusal(error["code"], error["message"], error["data"])
+    outcome: Any = appended.outcome
+    aggregate_id = outcome.get("aggregate_id")
+    return CommandAnswer(
+        command_id=appended.command_id,
+        aggregate_id=aggregate_id and UUID(aggregate_id),
+        version=outcome.get("version", 0),
+        position=LogPosition(appended.epoch, appended.position),
+        result=outcome.get("result", {}),
+        is_repeated=appended.is_repeated,
+    )
+
+
+def _error(code: str, message: str, data: Mapping[str, str | int]) -> JsonObject:
+    return {"code": code, "message": message, "data": dict(data)}
+
+
+def _trace_id() -> str | None:
+    context = trace.get_current_span().get_span_context()
+    return format_trace_id(context.trace_id) if context.is_valid else None

@@ -1,0 +1,44 @@
+"""Every command and the function that handles it."""
+
+from typing import Any
+
+from commands.knowledge.create_entry import (
+    CreateKnowledgeEntries,
+    CreateKnowledgeEntry,
+    create_entries,
+    create_entry,
+)
+from commands.knowledge.delete_document import DeleteDocument, delete_document
+from commands.knowledge.delete_entry import DeleteKnowledgeEntry, delete_entry
+from commands.knowledge.link_entries import LinkKnowledgeEntries, UnlinkKnowledgeEntries, link_entries, unlink_entries
+from commands.knowledge.process_document import (
+    CompleteDocumentProcessing,
+    FailDocumentProcessing,
+    ProcessDocument,
+    complete_processing,
+    fail_processing,
+    process_document,
+)
+from commands.knowledge.reprocess_document import ReprocessDocument, reprocess_document
+from commands.knowledge.restore_entry import RestoreKnowledgeEntry, restore_entry
+from commands.knowledge.update_entry import UpdateKnowledgeEntry, update_entry
+from commands.knowledge.upload_document import UploadDocument, upload_document
+from commands.message import Command, Handler
+from commands.operations.rebuild_projection import RebuildProjection, rebuild_projection
+
+HANDLERS: dict[type[Command], Handler[Any]] = {
+    CreateKnowledgeEntry: create_entry,
+    CreateKnowledgeEntries: create_entries,
+    UpdateKnowledgeEntry: update_entry,
+    DeleteKnowledgeEntry: delete_entry,
+    RestoreKnowledgeEntry: restore_entry,
+    LinkKnowledgeEntries: link_entries,
+    UnlinkKnowledgeEntries: unlink_entries,
+    UploadDocument: upload_document,
+    ProcessDocument: process_document,
+    CompleteDocumentProcessing: complete_processing,
+    FailDocumentProcessing: fail_processing,
+    ReprocessDocument: reprocess_document,
+    DeleteDocument: delete_document,
+    RebuildProjection: rebuild_projection,
+}

@@ -1,0 +1,69 @@
+"""What the event store refuses or can't do."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+class EventStoreError(Exception):
+    """The base of the store's errors."""
+
+
+@dataclass(eq=False)
+class StreamConflict(EventStoreError):
+    """Another append was faster: the stream is not at the version that the decision was made for."""
+
+    stream: str
+    expected: int
+    actual: int
+
+
+@dataclass(eq=False)
+class ClaimTaken(EventStoreError):
+    """Another stream holds a claim that the append wants to take."""
+
+    claim: str
+    stream: str
+
+
+@dataclass(eq=False)
+class KeyReused(EventStoreError):
+    """The idempotency key was used before, for another request."""
+
+    key: str
+
+
+@dataclass(eq=False)
+class StoreUnavailable(EventStoreError):
+    """The database can't be reached; after an append its outcome is unknown until the same command is sent again."""
+
+    cause: str
+
+
+@dataclass(eq=False)
+class UnknownEventType(EventStoreError):
+    """The stored event has a type or class version that this code doesn't know; newer code wrote it."""
+
+    topic: str
+    class_version: int
+
+
+@dataclass(eq=False)
+class InvalidPosition(EventStoreError):
+    """The text is no position token of this log."""
+
+    token: str
+
+
+@dataclass(eq=False)
+class ForeignEpoch(EventStoreError):
+    """The position belongs to a history of the log that no longer exists."""
+
+    token: str
+    fork_position: int
+
+
+@dataclass(eq=False)
+class CommandNotFound(EventStoreError):
+    """No command with this id was stored."""
+
+    command_id: UUID

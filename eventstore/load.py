@@ -1,0 +1,86 @@
+"""Loads aggregates: the newest snapshot and the events after it, in one round trip."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import namedtuple_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from pydantic import BaseModel
+
+from domain.shared.aggregates import AggregateType
+from domain.shared.events import Event
+from eventstore.errors import StoreUnavailable
+from eventstore.mapper import PydanticMapper, VersionedStoredEvent
+from eventstore.records import StreamEvent
+
+S = TypeVar("S", bound=BaseModel)
+
+_LOAD = """
+with snapshot as (
+    select version, data from varve.snapshots
+    where tenant = %(tenant)s and stream = %(stream)s and schema_version = %(schema_version)s
+    order by version desc limit 1
+)
+select version, null as topic, null::smallint as class_version, data from snapshot
+union all
+(select e.version, e.topic, e.class_version, e.data from varve.events e
+ where e.tenant = %(tenant)s and e.stream = %(stream)s and e.version > coalesce((select version from snapshot), 0)
+ order by e.version)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[S]):
+    """An aggregate as loaded; `version` is 0 and `state` None when it has no events."""
+
+    stream: str
+    version: int
+    state: S | None
+
+
+class AggregateRepository:
+    """Loads the current state of aggregates, as the connections of the write side see it."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any], mapper: PydanticMapper) -> None:
+        self._pool = pool
+        self._mapper = mapper
+
+    async def load(self, aggregate_type: AggregateType[S], tenant: str, aggregate_id: UUID) -> Loaded[S]:
+        """Return the aggregate's state after its last event.
+
+        Raises:
+            StoreUnavailable: the database can't be reached.
+            UnknownEventType: newer code wrote one of the events.
+        """
+        stream = aggregate_type.stream(aggregate_id)
+        parameters = {"tenant": tenant, "stream": stream, "schema_version": aggregate_type.snapshot_version}
+        try:
+            async with self._pool.connection() as connection:
+                cursor = connection.cursor(row_factory=namedtuple_row, binary=True)
+                await cursor.execute(_LOAD, parameters, prepare=True)
+                rows = await cursor.fetchall()
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise StoreUnavailable(str(error)) from error
+        state: S | None = None
+        for row in rows:
+            if row.topic is None:
+                state = aggregate_type.state.model_validate_json(row.data)
+                continue
+            stored = VersionedStoredEvent(stream, row.version, row.topic, row.data, row.class_version)
+            state = aggregate_type.evolve(state, self._mapper.to_domain_event(stored).event)
+        return Loaded(stream, rows[-1].version if rows else 0, state)
+
+
+def fold(aggregate_type: AggregateType[S], state: S | None, events: Iterable[StreamEvent]) -> S | None:
+    """Return `state` after `events`; the projector function of an aggregate type."""
+    for event in events:
+        state = aggregate_type.evolve(state, event.event)
+    return state
+
+
+def stream_events(stream: str, version: int, events: Iterable[Event]) -> tuple[StreamEvent, ...]:
+    """Number `events` as the ones that follow `version` in `stream`."""
+    return tuple(StreamEvent(stream, version + offset, event) for offset, event in enumerate(events, start=1))

@@ -1,0 +1,96 @@
+"""Turns events into the bytes that are stored and back: canonical JSON, typed by topic and class version."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import Mapper, StoredEvent
+
+from domain.shared.events import Event
+from eventstore.errors import UnknownEventType
+from eventstore.records import StreamEvent
+
+
+@dataclass(frozen=True, eq=False)
+class VersionedStoredEvent(StoredEvent):
+    """A stored event of the library with the version of its class beside the bytes instead of inside them."""
+
+    class_version: int = 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoredEvent) and self._key(self) == self._key(other)
+
+    def __hash__(self) -> int:
+        return hash(self._key(self))
+
+    @staticmethod
+    def _key(stored: StoredEvent) -> tuple[str, int, str, bytes]:
+        return str(stored.originator_id), stored.originator_version, stored.topic, stored.state
+
+
+class EventTypes:
+    """The event classes that this code knows, by topic. Nothing stored is ever imported by name."""
+
+    def __init__(self, *event_classes: type[Event]) -> None:
+        self._by_topic = {event_class.TOPIC: event_class for event_class in event_classes}
+
+    def __iter__(self) -> Any:
+        return iter(self._by_topic.values())
+
+    def decode(self, topic: str, class_version: int, data: bytes) -> Event:
+        """Return the event, upcast when it was stored by an older version of its class.
+
+        Raises:
+            UnknownEventType: the topic or the class version is not of this code.
+        """
+        event_class = self._by_topic.get(topic)
+        if event_class is None or class_version > event_class.class_version:
+            raise UnknownEventType(topic, class_version)
+        if class_version == event_class.class_version:
+            return event_class.model_validate_json(data)
+        state = orjson.loads(data)
+        for version in range(class_version, event_class.class_version):
+            getattr(event_class, f"upcast_v{version}_v{version + 1}")(state)
+        return event_class.model_validate(state)
+
+    def knows(self, topic: str) -> bool:
+        return topic in self._by_topic
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as canonical JSON: UTF-8, sorted keys, no spaces."""
+    return canonical_json(event.model_dump(mode="json"))
+
+
+def canonical_json(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+class PydanticMapper(Mapper[str]):
+    """The library's mapper for frozen pydantic events; the stock one can't rebuild them.
+
+    Raises:
+        ValidationError: a stored state does not fit its class.
+    """
+
+    event_types: EventTypes
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
+        if not isinstance(domain_event, StreamEvent):
+            raise TypeError(f"expected a StreamEvent, not {type(domain_event).__name__}")
+        return VersionedStoredEvent(
+            originator_id=domain_event.originator_id,
+            originator_version=domain_event.originator_version,
+            topic=domain_event.event.TOPIC,
+            state=encode(domain_event.event),
+            class_version=domain_event.event.class_version,
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> StreamEvent:
+        class_version = stored_event.class_version if isinstance(stored_event, VersionedStoredEvent) else 1
+        return StreamEvent(
+            originator_id=str(stored_event.originator_id),
+            originator_version=stored_event.originator_version,
+            event=self.event_types.decode(stored_event.topic, class_version, stored_event.state),
+        )

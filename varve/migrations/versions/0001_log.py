@@ -1,0 +1,15 @@
+"""Create the log, its conditions and its audit, and what the projection engine keeps."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Run the file of the same name: the plain SQL is what a reviewer reads."""
+    op.get_bind().connection.driver_connection.execute(Path(__file__).with_suffix(".sql").read_bytes())
