@@ -11,7 +11,7 @@ from opentelemetry.trace import format_trace_id
 from pydantic import BaseModel
 
 from commands.errors import IdempotencyKeyReused, RememberedRefusal, VersionMismatch
-from commands.message import Command, CommandAnswer, CommandRequest, Handler
+from commands.message import Command, CommandAnswer, CommandRequest, Execute, Handler
 from commands.middleware import authorised, recorded, retried, traced
 from commands.redaction import redacted
 from domain.shared.access import Actor
@@ -88,7 +88,8 @@ class CommandBus:
             RememberedRefusal: the same request was refused before.
             StoreUnavailable: the database can't be reached. Send the same command with the same key again.
         """
-        return await self._execute(command, request)
+        answer: CommandAnswer = await self._execute(command, request)
+        return answer
 
     async def _decide(self, command: Command, request: CommandRequest) -> CommandAnswer:
         handling = _Handling(request.actor, self._clock.now(), self._ids, self._repository)

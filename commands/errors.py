@@ -7,15 +7,6 @@ from domain.shared.errors import DomainError
 
 
 @dataclass(eq=False)
-class PermissionDenied(DomainError):
-    """Your roles don't allow this."""
-
-    remembered: ClassVar[bool] = False
-
-    permission: str
-
-
-@dataclass(eq=False)
 class VersionMismatch(DomainError):
     """The aggregate has another version than If-Match says; load it again and decide anew."""
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from opentelemetry import trace
 
-from commands.errors import ConcurrentChange, PermissionDenied, RememberedRefusal, VersionMismatch
+from commands.errors import ConcurrentChange, RememberedRefusal, VersionMismatch
 from commands.message import Command, CommandAnswer, CommandRequest, Execute
 from domain.shared.errors import DomainError
 from eventstore.errors import StoreUnavailable, StreamConflict
@@ -39,7 +39,7 @@ def traced(execute: Execute) -> Execute:
 def recorded(record_refusal: RecordRefusal) -> Callable[[Execute], Execute]:
     """Leave an audit row for refusals and failures too.
 
-    The row goes through the log's lock: when the same idempotency key was answered before, that answer is given instead.
+    The row goes through the log's lock: a key that was answered before is answered with that again.
     """
 
     def wrap(execute: Execute) -> Execute:
@@ -66,8 +66,7 @@ def authorised(execute: Execute) -> Execute:
     """Refuse what the actor's roles don't allow, before anything is loaded."""
 
     async def wrapped(command: Command, request: CommandRequest) -> CommandAnswer:
-        if not request.actor.may(command.PERMISSION):
-            raise PermissionDenied(command.PERMISSION)
+        request.actor.require(command.PERMISSION)
         return await execute(command, request)
 
     return wrapped

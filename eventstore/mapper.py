@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 from eventsourcing.domain import DomainEventProtocol
-from eventsourcing.persistence import Mapper, StoredEvent
+from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
 from domain.shared.events import Event
 from eventstore.errors import UnknownEventType
@@ -74,7 +74,9 @@ class PydanticMapper(Mapper[str]):
         ValidationError: a stored state does not fit its class.
     """
 
-    event_types: EventTypes
+    def __init__(self, event_types: EventTypes) -> None:
+        super().__init__(JSONTranscoder())
+        self.event_types = event_types
 
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
         if not isinstance(domain_event, StreamEvent):

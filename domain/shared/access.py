@@ -1,9 +1,12 @@
 """Who may do what: actors, roles and permissions, and who sees which row."""
 
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from domain.shared.errors import DomainError
 from domain.shared.ids import TenantId, UserId
 
 
@@ -49,6 +52,15 @@ class Visibility(StrEnum):
     PRIVATE = "private"
 
 
+@dataclass(eq=False)
+class PermissionDenied(DomainError):
+    """Your roles don't allow this."""
+
+    remembered: ClassVar[bool] = False
+
+    permission: Permission
+
+
 class Actor(BaseModel):
     """Who acts, and in which tenant."""
 
@@ -58,8 +70,10 @@ class Actor(BaseModel):
     user: UserId
     roles: frozenset[Role]
 
-    def may(self, permission: Permission) -> bool:
-        return any(permission in PERMISSIONS[role] for role in self.roles)
+    def require(self, permission: Permission) -> None:
+        """Raise `PermissionDenied` unless one of the roles has `permission`."""
+        if not any(permission in PERMISSIONS[role] for role in self.roles):
+            raise PermissionDenied(permission)
 
     @property
     def sees_private(self) -> bool:

@@ -61,6 +61,13 @@ $$;
 create trigger append_only before update or delete or truncate on varve.events
     for each statement execute function varve.refuse_change();
 
+create function varve.head() returns bigint
+    language sql stable security definer set search_path = varve, pg_temp
+as $$ select coalesce(max(position), 0) from events $$;
+comment on function varve.head is 'The last position of the log, across tenants: a number and nothing more.';
+revoke all on function varve.head from public;
+grant execute on function varve.head to varve_writer, varve_projector, varve_reader, varve_admin;
+
 create table varve.snapshots (
     tenant         text        not null,
     stream         text        not null,

@@ -1,0 +1,52 @@
+"""Builds the HTTP application."""
+
+from importlib.metadata import version
+from importlib.resources import files
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+from api import health
+from api.knowledge import entries
+from api.middleware import RequestContext
+from api.problems import add_problem_handlers
+from api.services import Services
+
+PREFIX = "/api/v1"
+
+
+def create_api(services: Services) -> FastAPI:
+    """Return the application that serves `services`."""
+    app = FastAPI(
+        title="Varve",
+        version=version("varve"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=services.max_body_bytes,
+    )
+    app.state.services = services
+    app.add_middleware(RequestContext)
+    add_problem_handlers(app)
+    for router in (entries.router,):
+        app.include_router(router, prefix=PREFIX)
+    app.include_router(health.router)
+    _serve_docs(app)
+    return app
+
+
+def _serve_docs(app: FastAPI) -> None:
+    """Serve the documentation page with assets of our own: nothing is fetched from elsewhere."""
+    app.mount("/docs/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Varve API",
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon.png",
+        )

@@ -1,0 +1,48 @@
+"""Whether this process lives, and whether what it depends on answers."""
+
+import asyncio
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from api.requests import ServicesOf
+from api.services import HealthCheck
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+_SECONDS = 2.0
+
+
+class Readiness(BaseModel):
+    """`ready`, or what is wrong with each dependency."""
+
+    status: str
+    checks: dict[str, str]
+
+
+@router.get("/live")
+async def live() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+@router.get("/ready")
+async def ready(services: ServicesOf, response: Response) -> Readiness:
+    """Ask every dependency at once, each within a time limit."""
+    names = list(services.health_checks)
+    results = await asyncio.gather(*(_check(services.health_checks[name]) for name in names))
+    checks = dict(zip(names, results, strict=True))
+    is_ready = all(result == "ok" for result in results)
+    if not is_ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Readiness(status="ready" if is_ready else "not ready", checks=checks)
+
+
+async def _check(check: HealthCheck) -> str:
+    try:
+        await asyncio.wait_for(check(), _SECONDS)
+    except TimeoutError:
+        return f"no answer within {_SECONDS:g} s"
+    except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
+        return type(error).__name__
+    return "ok"

@@ -1,0 +1,63 @@
+"""What every HTTP request passes through: a span, bound log context, one log line."""
+
+import time
+from uuid import UUID, uuid4
+
+import structlog
+from opentelemetry import propagate, trace
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger()
+tracer = trace.get_tracer("varve.api")
+
+_SERVER_ERROR = 500
+
+
+class RequestContext:
+    """Continues the caller's trace and correlation, and answers both in headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        correlation_id = _correlation(headers.get("x-correlation-id"))
+        scope.setdefault("state", {})["correlation_id"] = correlation_id
+        started = time.perf_counter()
+        status = _SERVER_ERROR
+
+        async def send_with_context(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-correlation-id", str(correlation_id).encode())]
+            await send(message)
+
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(correlation_id=str(correlation_id))
+        with tracer.start_as_current_span(
+            "http.request", context=propagate.extract(headers), kind=trace.SpanKind.SERVER
+        ) as span:
+            span.set_attribute("http.request.method", scope["method"])
+            span.set_attribute("url.path", scope["path"])
+            try:
+                await self._app(scope, receive, send_with_context)
+            finally:
+                span.set_attribute("http.response.status_code", status)
+                log.info(
+                    "http.request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                )
+
+
+def _correlation(header: str | None) -> UUID:
+    try:
+        return UUID(header or "")
+    except ValueError:
+        return uuid4()

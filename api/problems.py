@@ -1,0 +1,160 @@
+"""Every error as an RFC 9457 problem document with a stable `type`."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from commands.errors import ConcurrentChange, IdempotencyKeyReused, RememberedRefusal, VersionMismatch
+from domain.knowledge import errors as knowledge
+from domain.shared.access import PermissionDenied
+from domain.shared.errors import DomainError
+from eventstore.errors import EventStoreError, ForeignEpoch, InvalidPosition, StoreUnavailable
+from queries.errors import InvalidCursor, PositionInTheFuture, PositionNotReached
+
+log = structlog.get_logger()
+
+STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
+    knowledge.EntryNotFound: HTTPStatus.NOT_FOUND,
+    knowledge.EntryIsDeleted: HTTPStatus.CONFLICT,
+    knowledge.EntryIsNotDeleted: HTTPStatus.CONFLICT,
+    knowledge.EntryCannotLinkToItself: HTTPStatus.UNPROCESSABLE_ENTITY,
+    knowledge.LinkNotFound: HTTPStatus.NOT_FOUND,
+    knowledge.DocumentNotFound: HTTPStatus.NOT_FOUND,
+    knowledge.DocumentAlreadyUploaded: HTTPStatus.CONFLICT,
+    knowledge.DocumentIsDeleted: HTTPStatus.CONFLICT,
+    knowledge.DocumentIsBeingProcessed: HTTPStatus.CONFLICT,
+    knowledge.ProcessingAttemptIsOver: HTTPStatus.CONFLICT,
+    PermissionDenied: HTTPStatus.FORBIDDEN,
+    VersionMismatch: HTTPStatus.PRECONDITION_FAILED,
+    ConcurrentChange: HTTPStatus.CONFLICT,
+    IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PositionNotReached: HTTPStatus.GATEWAY_TIMEOUT,
+    PositionInTheFuture: HTTPStatus.BAD_REQUEST,
+    InvalidCursor: HTTPStatus.BAD_REQUEST,
+    InvalidPosition: HTTPStatus.BAD_REQUEST,
+    ForeignEpoch: HTTPStatus.GONE,
+    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The one table from refusals to statuses."""
+
+_BY_CODE = {error.__name__: status for error, status in STATUSES.items()}
+_RETRY_SECONDS = "1"
+
+
+class ProblemError(Exception):
+    """A problem of the HTTP layer itself, such as a missing header."""
+
+    def __init__(self, status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers
+
+
+def problem(
+    status: HTTPStatus | int,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
+) -> JSONResponse:
+    """Return a problem document; `code` makes its type, which clients may rely on."""
+    status = HTTPStatus(status)
+    content = {
+        "type": f"urn:varve:problem:{code}",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        **(members or {}),
+    }
+    return JSONResponse(
+        jsonable_encoder(content),
+        status.value,
+        headers=headers and dict(headers),
+        media_type="application/problem+json",
+    )
+
+
+def kebab(name: str) -> str:
+    """Return a class's name as a problem's code: ``EntryNotFound`` is ``entry-not-found``."""
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem document, routing errors and bugs included."""
+
+    @app.exception_handler(DomainError)
+    async def refused(_: Request, error: DomainError) -> JSONResponse:
+        return problem(STATUSES[type(error)], kebab(type(error).__name__), error.sentence(), members=error.data())
+
+    @app.exception_handler(RememberedRefusal)
+    async def refused_again(_: Request, error: RememberedRefusal) -> JSONResponse:
+        return problem(_BY_CODE[error.code], kebab(error.code), str(error), members=error.data)
+
+    @app.exception_handler(EventStoreError)
+    async def store_failed(_: Request, error: EventStoreError) -> JSONResponse:
+        status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+        if status is HTTPStatus.SERVICE_UNAVAILABLE:
+            log.warning("request.unavailable", error=repr(error))
+            return problem(
+                status,
+                "store-unavailable",
+                "The database can't be reached. Send the same request with the same Idempotency-Key again.",
+                {"Retry-After": _RETRY_SECONDS},
+            )
+        return problem(status, kebab(type(error).__name__), (type(error).__doc__ or "").strip())
+
+    @app.exception_handler(ProblemError)
+    async def http_problem(_: Request, error: ProblemError) -> JSONResponse:
+        return problem(error.status, error.code, error.detail, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return _invalid(error.errors())
+
+    @app.exception_handler(ValidationError)
+    async def invalid_value(_: Request, error: ValidationError) -> JSONResponse:
+        return _invalid(error.errors(include_url=False))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, kebab_status(error.status_code), str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def bug(_: Request, error: Exception) -> JSONResponse:
+        log.error("request.failed", exc_info=error)
+        return problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong here. It was logged; try again."
+        )
+
+
+def kebab_status(status: int) -> str:
+    """Return the code of a problem that is nothing more than its status."""
+    return HTTPStatus(status).phrase.lower().replace(" ", "-")
+
+
+def _invalid(errors: Any) -> JSONResponse:
+    if any(error["type"] == "json_invalid" for error in errors):
+        return problem(
+            HTTPStatus.BAD_REQUEST, "malformed-json", "The body is not valid JSON.", members={"errors": _shown(errors)}
+        )
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid-request",
+        "The request is not valid; see `errors`.",
+        members={"errors": _shown(errors)},
+    )
+
+
+def _shown(errors: Any) -> list[dict[str, Any]]:
+    """Return where and what is wrong, without the input itself: it may be long, and it may be secret."""
+    return [{"location": list(error["loc"]), "message": error["msg"], "code": error["type"]} for error in errors]

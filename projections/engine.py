@@ -1,0 +1,121 @@
+"""Runs the lanes that this process has leases for: one subscription, one reading of the log, many lanes."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from eventstore.log import LogReader
+from eventstore.wake import CHANNEL, WakeListener
+from projections.definition import Projection
+from projections.generations import drop_superfluous, ensure_live
+from projections.lane import Lane, Step
+from projections.leases import LaneLease, acquire, release, renew
+from projections.shared_log import SharedLog
+
+log = structlog.get_logger()
+
+LEASE_SECONDS = 3.0
+"""A dead worker's lanes are taken over after this time and one round of `_HEARTBEAT_SECONDS`."""
+_HEARTBEAT_SECONDS = 0.75
+_POLL_SECONDS = 1.0
+_WINDOW = 1000
+
+
+class Engine:
+    """Acquires lanes, runs them, and gives them back.
+
+    A lost database ends nothing: leases run out by the database's clock, and are acquired again.
+    """
+
+    def __init__(
+        self,
+        projections: Iterable[Projection],
+        *,
+        pool: AsyncConnectionPool[Any],
+        reader: LogReader,
+        listen_url: str,
+        owner: str,
+        window_size: int = _WINDOW,
+        on_step: Step = lambda _: None,
+    ) -> None:
+        self._projections = {projection.NAME: projection for projection in projections}
+        self._pool = pool
+        self._shared_log = SharedLog(pool, reader, window_size)
+        self._listener = WakeListener(listen_url, self.wake, CHANNEL)
+        self._owner = owner
+        self._on_step = on_step
+        self._lanes: dict[tuple[str, int, int], tuple[Lane, asyncio.Task[None]]] = {}
+        self._look = asyncio.Event()
+        self._is_prepared = False
+
+    def wake(self, projection: str | None = None) -> None:
+        """Look at the log now, and at the leases when a projection is named: it may have a new generation."""
+        for (name, _, _), (lane, _) in self._lanes.items():
+            if projection in {None, name}:
+                lane.wake()
+        if projection is not None:
+            self._look.set()
+
+    async def run(self) -> None:
+        """Run until cancelled, then give the leases back."""
+        listener = asyncio.create_task(self._listener.run())
+        try:
+            while True:
+                try:
+                    await self._hold_lanes()
+                except (psycopg.Error, PoolTimeout) as error:
+                    log.warning("engine.database_lost", error=str(error))
+                self._look.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._look.wait(), _HEARTBEAT_SECONDS)
+        finally:
+            listener.cancel()
+            await self._give_back()
+
+    async def _hold_lanes(self) -> None:
+        """Renew what this process has, stop what it lost, start what is free."""
+        async with self._pool.connection() as connection:
+            if not self._is_prepared:
+                await ensure_live(connection, self._projections.values())
+                self._is_prepared = True
+            held = await renew(connection, self._owner, LEASE_SECONDS)
+            held += await acquire(connection, self._owner, list(self._projections), LEASE_SECONDS)
+            self._run_exactly(held)
+            await drop_superfluous(connection, self._projections)
+
+    def _start(self, lease: LaneLease) -> None:
+        lane = Lane(
+            self._projections[lease.projection],
+            lease,
+            pool=self._pool,
+            shared_log=self._shared_log,
+            poll_seconds=_POLL_SECONDS,
+            on_step=self._on_step,
+        )
+        self._lanes[lease.key] = (lane, asyncio.create_task(lane.run(), name=f"lane {lease.key}"))
+        log.info("lane.started", lane=lease.key, position=lease.position, status=lease.status)
+
+    def _run_exactly(self, held: list[LaneLease]) -> None:
+        leases = {lease.key: lease for lease in held}
+        for key, (_, task) in list(self._lanes.items()):
+            if key not in leases or task.done():
+                task.cancel()
+                del self._lanes[key]
+                log.info("lane.stopped", lane=key)
+        for key, lease in leases.items():
+            if key not in self._lanes:
+                self._start(lease)
+
+    async def _give_back(self) -> None:
+        tasks = [task for _, task in self._lanes.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(psycopg.Error, PoolTimeout):
+            async with self._pool.connection() as connection:
+                await release(connection, self._owner)

@@ -1,0 +1,128 @@
+"""Makes, swaps and drops the generations of projections. One pointer decides which one is read."""
+
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from projections.definition import Connection, Generation, Projection
+
+log = structlog.get_logger()
+
+_LOCK = "select pg_advisory_xact_lock(7235419873250118)"
+
+_INSERT = """
+insert into varve.generations (projection, generation, status, lanes, definition, live_since)
+values (%(projection)s, %(generation)s, %(status)s, %(lanes)s, %(definition)s,
+        case when %(status)s = 'live' then clock_timestamp() end)
+"""
+_INSERT_LANES = """
+insert into varve.lanes (projection, generation, lane)
+select %(projection)s, %(generation)s, lane from generate_series(0, %(lanes)s - 1) as lane
+"""
+_SECURE = """
+alter table {table} enable row level security;
+create policy own_tenant on {table} for select to varve_reader using (tenant = (select varve.tenant()));
+create policy all_tenants on {table} for select to varve_admin using (true);
+grant select on {table} to varve_reader, varve_admin;
+"""
+_CAUGHT_UP = """
+select coalesce(min(l.position) filter (where g.status = 'building'), -1)
+       >= coalesce(max(l.position) filter (where g.status = 'live'), 0)
+from (select * from varve.lanes where projection = %(projection)s for update) l
+join varve.generations g using (projection, generation)
+where g.status in ('building', 'live')
+"""
+_RETIRE = """
+update varve.generations set status = 'retired'
+where projection = %(projection)s and status = 'live'
+"""
+_PROMOTE = """
+update varve.generations set status = 'live', live_since = clock_timestamp()
+where projection = %(projection)s and generation = %(generation)s and status = 'building'
+"""
+_SUPERFLUOUS = """
+select projection, generation from (
+    select projection, generation, row_number() over (partition by projection order by generation desc) as age
+    from varve.generations where status = 'retired'
+) retired
+where age > 1
+"""
+
+
+async def ensure_live(connection: Connection, projections: Iterable[Projection]) -> None:
+    """Make the first generation of every projection that has none."""
+    async with connection.transaction():
+        await connection.execute(_LOCK)
+        cursor = await connection.execute("select distinct projection from varve.generations")
+        known = {row[0] for row in await cursor.fetchall()}
+        for projection in projections:
+            if projection.NAME not in known:
+                await _create(connection, projection, Generation(projection.NAME, 1), "live")
+
+
+async def start_rebuild(connection: Connection, projection: Projection) -> Generation | None:
+    """Make the next generation of `projection`, to be filled from the log; None when one is being filled already.
+
+    Runs in the caller's transaction, if there is one.
+    """
+    async with connection.transaction():
+        await connection.execute(_LOCK)
+        cursor = await connection.execute(
+            "select max(generation), bool_or(status = 'building') from varve.generations where projection = %s",
+            (projection.NAME,),
+        )
+        row = await cursor.fetchone()
+        newest, is_building = row if row is not None else (0, False)
+        if is_building:
+            return None
+        generation = Generation(projection.NAME, (newest or 0) + 1)
+        await _create(connection, projection, generation, "building")
+    log.info("projection.rebuild_started", projection=projection.NAME, generation=generation.number)
+    return generation
+
+
+async def swap_when_caught_up(connection: Connection, generation: Generation) -> bool:
+    """Make `generation` the one that is read, if it has everything that the live one has."""
+    parameters = {"projection": generation.projection, "generation": generation.number}
+    async with connection.transaction():
+        cursor = await connection.execute(_CAUGHT_UP, parameters)
+        row = await cursor.fetchone()
+        if row is None or not row[0]:
+            return False
+        await connection.execute(_RETIRE, parameters)
+        await connection.execute(_PROMOTE, parameters)
+    log.info("projection.swapped", projection=generation.projection, generation=generation.number)
+    return True
+
+
+async def drop_superfluous(connection: Connection, projections: Mapping[str, Projection]) -> None:
+    """Drop all retired generations but the newest, which stays for a way back; give way to readers after a second."""
+    cursor = await connection.execute(_SUPERFLUOUS)
+    for name, number in await cursor.fetchall():
+        if name not in projections:
+            continue  # newer code's projection
+        generation = Generation(name, number)
+        async with connection.transaction():
+            await connection.execute("set local lock_timeout = '1s'")
+            for table in projections[name].TABLES:
+                await connection.execute(f"drop table if exists {generation.table(table)}")
+            await connection.execute(
+                "delete from varve.generations where projection = %s and generation = %s", (name, number)
+            )
+        log.info("projection.generation_dropped", projection=name, generation=number)
+
+
+async def _create(connection: Connection, projection: Projection, generation: Generation, status: str) -> None:
+    parameters = {
+        "projection": generation.projection,
+        "generation": generation.number,
+        "status": status,
+        "lanes": projection.LANES,
+        "definition": projection.definition(),
+    }
+    if projection.TABLES:
+        await connection.execute(projection.DDL.format(**generation.tables(projection.TABLES)))
+    for table in projection.TABLES:
+        await connection.execute(_SECURE.format(table=generation.table(table)))
+    await connection.execute(_INSERT, parameters)
+    await connection.execute(_INSERT_LANES, parameters)

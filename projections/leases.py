@@ -1,0 +1,109 @@
+"""Who runs which lane: leases in PostgreSQL, by the database's clock, fenced by a number that only grows."""
+
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from projections.definition import Connection, Generation
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLease:
+    """The right to write one lane, as long as `fence` is the newest and the time is not over."""
+
+    projection: str
+    generation: int
+    lane: int
+    lanes: int
+    status: str
+    position: int
+    fence: int
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return self.projection, self.generation, self.lane
+
+    @property
+    def tables(self) -> Generation:
+        return Generation(self.projection, self.generation)
+
+
+class LeaseLostError(Exception):
+    """Another worker has the lane now; nothing of the batch was written."""
+
+
+_ACQUIRE = """
+with free as (
+    select l.projection, l.generation, l.lane from varve.lanes l join varve.generations g using (projection, generation)
+    where g.status in ('live', 'building') and l.projection = any (%(projections)s)
+      and (l.leased_until is null or l.leased_until < clock_timestamp())
+    for update of l skip locked
+)
+update varve.lanes l
+set owner = %(owner)s, fence = l.fence + 1, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+from free, varve.generations g
+where (l.projection, l.generation, l.lane) = (free.projection, free.generation, free.lane)
+  and (g.projection, g.generation) = (l.projection, l.generation)
+returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence
+"""
+_RENEW = """
+update varve.lanes l set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+from varve.generations g
+where l.owner = %(owner)s and l.leased_until > clock_timestamp()
+  and (g.projection, g.generation) = (l.projection, l.generation) and g.status in ('live', 'building')
+returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence
+"""
+_RELEASE = "update varve.lanes set leased_until = null, owner = null where owner = %s"
+_ADVANCE = """
+update varve.lanes set position = %(to)s, advanced_at = clock_timestamp(), error = null, failures = 0
+where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
+  and position = %(from)s and leased_until > clock_timestamp()
+"""
+_FAIL = """
+update varve.lanes set error = %(error)s, failures = failures + 1
+where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
+"""
+
+
+async def acquire(connection: Connection, owner: str, projections: list[str], seconds: float) -> list[LaneLease]:
+    """Take every lane of `projections` that nobody holds."""
+    cursor = connection.cursor(row_factory=class_row(LaneLease))
+    await cursor.execute(_ACQUIRE, {"owner": owner, "projections": projections, "seconds": seconds})
+    return await cursor.fetchall()
+
+
+async def renew(connection: Connection, owner: str, seconds: float) -> list[LaneLease]:
+    """Prolong the leases of `owner` and return those that it still has."""
+    cursor = connection.cursor(row_factory=class_row(LaneLease))
+    await cursor.execute(_RENEW, {"owner": owner, "seconds": seconds})
+    return await cursor.fetchall()
+
+
+async def release(connection: Connection, owner: str) -> None:
+    """Give every lease back, so that another worker need not wait for its end."""
+    await connection.execute(_RELEASE, (owner,))
+
+
+async def advance(connection: Connection, lease: LaneLease, position: int, to: int) -> None:
+    """Move the lane's position, in the transaction that wrote the rows.
+
+    Raises:
+        LeaseLostError: the lease is over or another's; the caller's transaction must not commit.
+    """
+    parameters = _lane(lease) | {"from": position, "to": to}
+    if (await connection.execute(_ADVANCE, parameters, prepare=True)).rowcount != 1:
+        raise LeaseLostError
+
+
+async def note_failure(connection: Connection, lease: LaneLease, error: str) -> None:
+    """Show on the lane why it does not move."""
+    await connection.execute(_FAIL, _lane(lease) | {"error": error})
+
+
+def _lane(lease: LaneLease) -> dict[str, str | int]:
+    return {
+        "projection": lease.projection,
+        "generation": lease.generation,
+        "lane": lease.lane,
+        "fence": lease.fence,
+    }

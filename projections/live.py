@@ -1,0 +1,167 @@
+"""Reads live read models as the reader role: one tenant, one generation of each model, and its position."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from eventstore.errors import StoreUnavailable
+from eventstore.stream_reader import SET_TENANT
+from projections.definition import Generation
+
+_POINTERS = """
+select g.projection, g.generation, min(l.position),
+       (select epoch from varve.log_epochs order by number desc limit 1)
+from varve.generations g join varve.lanes l using (projection, generation)
+where g.status = 'live' and g.projection = any (%s) group by g.projection, g.generation
+"""
+_REACHED = """
+select e.epoch, varve.head() as head, coalesce(
+    (select min(l.position) from varve.generations g join varve.lanes l using (projection, generation)
+     where g.status = 'live' and g.projection = any (%s)), varve.head()) as position
+from varve.log_epochs e order by e.number desc limit 1
+"""
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pointers:
+    """Which generation of each model is read, and the position that it has reached."""
+
+    generations: Mapping[str, int]
+    positions: Mapping[str, int]
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    rows: Sequence[dict[str, Any]]
+    positions: Mapping[str, int]
+    epoch: str
+
+    @property
+    def position(self) -> int:
+        return min(self.positions.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far some read models are in the log, and how long it is."""
+
+    epoch: str
+    head: int
+    position: int
+
+
+class _Tables:
+    """Stands for a model in the SQL of a question: its attributes are the tables of a generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    def __getattr__(self, name: str) -> str:
+        return self._generation.table(name)
+
+
+class _Question(Protocol):
+    @property
+    def models(self) -> tuple[str, ...]: ...
+    @property
+    def sql(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+
+
+class _Actor(Protocol):
+    @property
+    def tenant(self) -> str: ...
+
+
+class LiveReadModels:
+    """Answers questions about read models; safe to share between tasks."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._pool = pool
+        self._generations: dict[str, int] = {}
+
+    async def read(self, actor: _Actor, question: _Question) -> Rows:
+        """Return the rows of `question` in the actor's tenant.
+
+        The SQL is made for the generations that were live at the last reading. The pointers are read again in the same
+        round trip; when a swap came in between, it is made anew.
+
+        Raises:
+            StoreUnavailable: the database can't be reached, or no worker has made the read model yet.
+        """
+        try:
+            for attempt in range(_ATTEMPTS):
+                try:
+                    rows = await self._read_once(actor.tenant, question)
+                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                    # A restarted server leaves dead connections in the pool; a read may simply be repeated.
+                    if attempt == _ATTEMPTS - 1:
+                        raise StoreUnavailable(str(error)) from error
+                    await self._pool.check()
+                    continue
+                if rows is not None:
+                    return rows
+        except PoolTimeout as error:
+            raise StoreUnavailable(str(error)) from error
+        raise StoreUnavailable(f"no live generation of {', '.join(question.models)}: is a projection worker running?")
+
+    async def reached(self, models: Sequence[str]) -> Reached:
+        """Return how far all of `models` are, and the log itself.
+
+        Raises:
+            StoreUnavailable: the database can't be reached.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                cursor = connection.cursor(row_factory=class_row(Reached))
+                await cursor.execute(_REACHED, (list(models),), prepare=True)
+                reached: Reached | None = await cursor.fetchone()
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise StoreUnavailable(str(error)) from error
+        if reached is None:
+            raise StoreUnavailable("the log has no epoch: run `varve migrate`")
+        return reached
+
+    async def pointers(self, models: Sequence[str]) -> Pointers:
+        """Return the live generations of `models` and their positions."""
+        async with self._pool.connection() as connection:
+            return _pointers(await (await connection.execute(_POINTERS, (list(models),), prepare=True)).fetchall())
+
+    async def _read_once(self, tenant: str, question: _Question) -> Rows | None:
+        generations = {model: self._generations.get(model, 0) for model in question.models}
+        if 0 in generations.values():
+            self._generations |= (await self.pointers(question.models)).generations
+            return None
+        tables = {model: _Tables(Generation(model, number)) for model, number in generations.items()}
+        try:
+            async with self._pool.connection() as connection:
+                # One implicit transaction: the tenant's setting ends with it. Positions first: rows are no older.
+                async with connection.pipeline():
+                    await connection.execute(SET_TENANT, (tenant,))
+                    pointer_cursor = await connection.execute(_POINTERS, (list(question.models),))
+                    cursor = connection.cursor(row_factory=dict_row)
+                    await cursor.execute(question.sql.format_map(tables), question.parameters)
+                pointers = _pointers(await pointer_cursor.fetchall())
+                rows = await cursor.fetchall()
+        except psycopg.errors.UndefinedTable:
+            self._generations.clear()
+            return None
+        if pointers.generations != generations:
+            self._generations |= pointers.generations
+            return None
+        return Rows(rows, pointers.positions, pointers.epoch)
+
+
+def _pointers(rows: Sequence[Any]) -> Pointers:
+    return Pointers(
+        generations={row[0]: row[1] for row in rows},
+        positions={row[0]: row[2] for row in rows},
+        epoch=rows[0][3] if rows else "",
+    )

@@ -1,0 +1,41 @@
+"""One reading and decoding of the log for all lanes of a process that are at the same place."""
+
+import asyncio
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
+
+from eventstore.log import LogReader, Window
+
+_KEPT_WINDOWS = 4
+
+
+class SharedLog:
+    """Reads windows for lanes: those that ask for the same position while it is read, or soon after, share it."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any], reader: LogReader, window_size: int) -> None:
+        self._pool = pool
+        self._reader = reader
+        self._window_size = window_size
+        self._windows: dict[int, asyncio.Task[Window]] = {}
+
+    async def window(self, after: int) -> Window:
+        """Return the events after the position `after`, up to the window's size."""
+        task = self._windows.get(after)
+        if task is None:
+            task = asyncio.create_task(self._read(after))
+            self._windows[after] = task
+            task.add_done_callback(lambda done: self._keep_if_full(after, done))
+        # Shielded, because others wait for the same reading when one lane is cancelled.
+        return await asyncio.shield(task)
+
+    async def _read(self, after: int) -> Window:
+        async with self._pool.connection() as connection:
+            return await self._reader.window(connection, after, self._window_size)
+
+    def _keep_if_full(self, after: int, task: asyncio.Task[Window]) -> None:
+        """Forget a window at the log's end: the next reading of the same place may find more."""
+        if task.cancelled() or task.exception() is not None or not task.result().is_full:
+            self._windows.pop(after, None)
+        while len(self._windows) > _KEPT_WINDOWS:
+            del self._windows[min(self._windows)]

@@ -1,0 +1,73 @@
+"""Asks queries: permission first, then the wait for the position that the caller wants to see, then the handler."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+
+from domain.shared.access import Actor
+from eventstore.position import parse_position
+from queries.errors import PositionInTheFuture, PositionNotReached
+from queries.message import Answer, Asking, Query, QueryHandler
+from queries.ports import ReadModels, StreamReader
+
+log = structlog.get_logger()
+tracer = trace.get_tracer("varve.queries")
+
+_FIRST_PAUSE = 0.004
+_LONGEST_PAUSE = 0.05
+
+
+class QueryBus:
+    """Sends a query to its handler."""
+
+    def __init__(
+        self,
+        *,
+        handlers: Mapping[type[Query], QueryHandler[Any, Any]],
+        read_models: ReadModels,
+        streams: StreamReader,
+        wait_seconds: float,
+    ) -> None:
+        self._handlers = handlers
+        self._read_models = read_models
+        self._streams = streams
+        self._wait_seconds = wait_seconds
+
+    async def ask(self, query: Query, actor: Actor, min_position: str | None = None) -> Answer[Any]:
+        """Answer `query` with what the read models hold at the position token `min_position` or later.
+
+        Raises:
+            DomainError: it is refused.
+            PositionNotReached: the read models are further behind than the time limit allows.
+            PositionInTheFuture: the log is not that long.
+            InvalidPosition: `min_position` is no token.
+            ForeignEpoch: the token is of a history that no longer exists.
+            StoreUnavailable: the database can't be reached.
+        """
+        with tracer.start_as_current_span("query.ask") as span:
+            span.set_attribute("varve.query", type(query).__name__)
+            span.set_attribute("varve.tenant", actor.tenant)
+            actor.require(query.PERMISSION)
+            if min_position is not None:
+                await self._wait(query.MODELS, min_position)
+            asking = Asking(actor, self._read_models, self._streams)
+            answer: Answer[Any] = await self._handlers[type(query)](query, asking)
+            return answer
+
+    async def _wait(self, models: Sequence[str], token: str) -> None:
+        reached = await self._read_models.reached(models)
+        wanted = parse_position(token, reached.epoch)
+        if wanted > reached.head:
+            raise PositionInTheFuture(wanted, reached.head)
+        deadline = time.monotonic() + self._wait_seconds
+        pause = _FIRST_PAUSE
+        while reached.position < wanted:
+            if time.monotonic() > deadline:
+                raise PositionNotReached(", ".join(models), wanted, reached.position)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            reached = await self._read_models.reached(models)

@@ -1,0 +1,29 @@
+"""What queries refuse."""
+
+from dataclasses import dataclass
+
+from domain.shared.errors import DomainError
+
+
+@dataclass(eq=False)
+class PositionNotReached(DomainError):
+    """The read model has not reached X-Min-Position within the time limit; ask again, or without it."""
+
+    model: str
+    wanted: int
+    reached: int
+
+
+@dataclass(eq=False)
+class PositionInTheFuture(DomainError):
+    """X-Min-Position lies beyond the end of the log; use a position that a command answered."""
+
+    wanted: int
+    head: int
+
+
+@dataclass(eq=False)
+class InvalidCursor(DomainError):
+    """The cursor is not one that this list has given out for this sort order; start without it."""
+
+    cursor: str

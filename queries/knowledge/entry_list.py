@@ -1,0 +1,125 @@
+"""KnowledgeEntryListView: one entry, and lists of entries with filters and keyset pagination."""
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from domain.knowledge.errors import EntryNotFound
+from domain.shared.access import Permission, Visibility
+from queries.access import visible_to
+from queries.message import Answer, Asking, Page, Query
+from queries.paging import decode_cursor, page_of
+from queries.ports import Question
+
+_MODEL = "knowledge_entry_list"
+
+
+class EntryLink(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    target_id: UUID
+    relation: str
+
+
+class EntryView(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    entry_id: UUID
+    owner: str
+    visibility: Visibility
+    name: str
+    description: str
+    entity_type: str
+    category: str | None
+    tags: list[str]
+    attributes: dict[str, JsonValue]
+    links: list[EntryLink]
+    is_active: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class GetEntry(Query):
+    PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
+    MODELS: ClassVar[tuple[str, ...]] = (_MODEL,)
+
+    entry_id: UUID
+
+
+class ListEntries(Query):
+    """Active entries, or deleted ones, by any of the filters together."""
+
+    PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
+    MODELS: ClassVar[tuple[str, ...]] = (_MODEL,)
+
+    entity_type: str | None = None
+    category: str | None = None
+    tag: str | None = None
+    text: Annotated[str | None, Field(max_length=200)] = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    is_active: bool = True
+    sort: Literal["created_at", "-created_at", "updated_at", "-updated_at", "name", "-name"] = "-created_at"
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: str | None = None
+
+
+_COLUMNS = ", ".join(f"e.{column}" for column in EntryView.model_fields)
+
+_FILTERS = {
+    "entity_type": "e.entity_type = %(entity_type)s",
+    "category": "e.category = %(category)s",
+    "tag": "exists (select from {knowledge_entry_list.tags} t"
+    " where t.tenant = e.tenant and t.entry_id = e.entry_id and t.tag = %(tag)s)",
+    "text": "(e.name || ' ' || e.description) ilike %(pattern)s",
+    "created_from": "e.created_at >= %(created_from)s",
+    "created_before": "e.created_at < %(created_before)s",
+}
+
+
+async def get_entry(query: GetEntry, asking: Asking) -> Answer[EntryView]:
+    """Return the entry, deleted or not.
+
+    Raises:
+        EntryNotFound: there is none that the actor may see; another tenant's is none.
+    """
+    access, parameters = visible_to(asking.actor, "e")
+    sql = f"select {_COLUMNS} from {{knowledge_entry_list.entries}} e where e.entry_id = %(entry_id)s and {access}"
+    question = Question(query.MODELS, sql, {"entry_id": query.entry_id, **parameters})
+    reading = await asking.read_models.read(asking.actor, question)
+    if not reading.rows:
+        raise EntryNotFound(query.entry_id)
+    return Answer(EntryView.model_validate(reading.rows[0]), reading.position, reading.epoch)
+
+
+async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryView]]:
+    """Return a page of entries.
+
+    Raises:
+        InvalidCursor: the cursor is not of this list in this order.
+    """
+    access, parameters = visible_to(asking.actor, "e")
+    conditions = [access, "e.is_active = %(is_active)s"]
+    conditions += [sql for name, sql in _FILTERS.items() if getattr(query, name) is not None]
+    parameters |= query.model_dump(exclude={"sort", "cursor"})
+    parameters["pattern"] = f"%{_escaped(query.text or '')}%"
+    column, direction = query.sort.removeprefix("-"), "desc" if query.sort.startswith("-") else "asc"
+    if query.cursor is not None:
+        types: list[TypeAdapter[Any]] = [TypeAdapter(str if column == "name" else datetime), TypeAdapter(UUID)]
+        parameters["after"], parameters["after_id"] = decode_cursor(query.cursor, query.sort, types)
+        conditions.append(f"(e.{column}, e.entry_id) {'<' if direction == 'desc' else '>'} (%(after)s, %(after_id)s)")
+    sql = (
+        f"select {_COLUMNS} from {{knowledge_entry_list.entries}} e where {' and '.join(conditions)} "
+        f"order by e.tenant {direction}, e.{column} {direction}, e.entry_id {direction} limit %(limit)s + 1"
+    )
+    reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
+    items = [EntryView.model_validate(row) for row in reading.rows]
+    page = page_of(items, reading.rows, query.limit, query.sort, (column, "entry_id"))
+    return Answer(page, reading.position, reading.epoch)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")

@@ -1,0 +1,53 @@
+"""What a query is, and what it is answered with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from domain.shared.access import Actor, Permission
+from queries.ports import ReadModels, StreamReader
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Q_contra = TypeVar("Q_contra", bound="Query", contravariant=True)
+
+
+class Query(BaseModel):
+    """A question. `MODELS` are the read models whose position the answer reports, none for the log itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    PERMISSION: ClassVar[Permission]
+    MODELS: ClassVar[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """The value, and the position of the log that it reflects."""
+
+    value: T
+    position: int
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What the handler of a query may use."""
+
+    actor: Actor
+    read_models: ReadModels
+    streams: StreamReader
+
+
+class QueryHandler(Protocol, Generic[Q_contra, T_co]):
+    async def __call__(self, query: Q_contra, asking: Asking, /) -> T_co: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items of a list, and the cursor after the last of them when there may be more."""
+
+    items: Sequence[T]
+    next_cursor: str | None

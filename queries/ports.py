@@ -1,0 +1,62 @@
+"""What a query needs from outside: the live read models, and the log of one stream."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from domain.shared.access import Actor
+from eventstore.stream_reader import StreamEvents
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """SQL about read models; ``{model.table}`` stands for a table of the model's live generation."""
+
+    models: tuple[str, ...]
+    sql: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Reading(Protocol):
+    """Rows, and the position that each model had reached when they were read."""
+
+    @property
+    def rows(self) -> Sequence[Row]: ...
+
+    @property
+    def positions(self) -> Mapping[str, int]: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def epoch(self) -> str: ...
+
+
+class Reached(Protocol):
+    """How far some read models are in the log, and how long it is."""
+
+    @property
+    def epoch(self) -> str: ...
+
+    @property
+    def head(self) -> int: ...
+
+    @property
+    def position(self) -> int: ...
+
+
+class ReadModels(Protocol):
+    """Answers questions as the reader role, in one tenant, from one generation of each model."""
+
+    async def read(self, actor: Actor, question: Question) -> Reading: ...
+
+    async def reached(self, models: Sequence[str]) -> Reached: ...
+
+
+class StreamReader(Protocol):
+    """Reads one stream of the log as the reader role, in one tenant."""
+
+    async def stream(self, tenant: str, stream: str) -> StreamEvents: ...

@@ -1,0 +1,109 @@
+"""Every setting: from the environment (`VARVE_…`), then `varve.toml`, then the default here; read once, at the edge."""
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CONFIG_FILE = "varve.toml"
+DatabaseRole = Literal["varve_writer", "varve_projector", "varve_reader", "varve_admin"]
+LOGIN_ROLES: tuple[DatabaseRole, ...] = ("varve_writer", "varve_projector", "varve_reader", "varve_admin")
+
+
+class Settings(BaseSettings):
+    """What can be set. Without `database_url` and `redis_url`, `varve up` starts its own servers."""
+
+    model_config = SettingsConfigDict(env_prefix="VARVE_", toml_file=CONFIG_FILE, extra="forbid", frozen=True)
+
+    data_directory: Annotated[Path, Field(description="Where the embedded servers and the blobs keep their data.")] = (
+        Path(".varve")
+    )
+    run_as: Annotated[
+        str, Field(description="The system user of the embedded servers when Varve is started as root.")
+    ] = "varve"
+    database_url: Annotated[
+        SecretStr | None, Field(description="PostgreSQL, as a user that may create roles and schemas.")
+    ] = None
+    redis_url: Annotated[SecretStr | None, Field(description="Redis or Valkey.")] = None
+    secret_key: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=32, description="What tokens and the roles' passwords are derived from; 32 characters or more."
+        ),
+    ] = None
+    blob_directory: Annotated[Path | None, Field(description="Uploaded files; by default in the data directory.")] = (
+        None
+    )
+    model_directory: Annotated[
+        Path | None, Field(description="Converted models; by default in the data directory.")
+    ] = None
+    api_host: str = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    projection_workers: Annotated[int, Field(ge=1, le=64, description="Processes that run projections.")] = 1
+    document_workers: Annotated[int, Field(ge=1, le=64, description="Processes that parse and embed.")] = 1
+    embedder: Literal["minilm", "hashing"] = "minilm"
+    idempotency_hours: Annotated[int, Field(ge=1, le=24 * 365)] = 24
+    wait_seconds: Annotated[float, Field(gt=0, le=60, description="The longest wait for X-Min-Position.")] = 5.0
+    max_upload_bytes: Annotated[int, Field(ge=1)] = 50_000_000
+    max_body_bytes: Annotated[int, Field(ge=1)] = 10_000_000
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    otlp_endpoint: Annotated[str | None, Field(description="An OpenTelemetry collector, OTLP over HTTP.")] = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def role_url(self, role: DatabaseRole) -> str:
+        """Return the database's URL for one of our roles, whose password is derived from the secret key."""
+        url = urlsplit(self.required_database_url())
+        _, _, host = url.netloc.rpartition("@")
+        netloc = f"{role}:{quote(self.role_password(role), safe='')}@{host}"
+        return urlunsplit(url._replace(netloc=netloc))
+
+    def role_password(self, role: DatabaseRole) -> str:
+        return self.derived_key(f"database role {role}").hex()
+
+    def derived_key(self, purpose: str) -> bytes:
+        """Return 32 bytes for `purpose` that tell nothing of the secret key or of another purpose's."""
+        if self.secret_key is None:
+            raise MissingSettingError("secret_key")
+        return hmac.digest(self.secret_key.get_secret_value().encode(), purpose.encode(), hashlib.sha256)
+
+    def required_database_url(self) -> str:
+        if self.database_url is None:
+            raise MissingSettingError("database_url")
+        return self.database_url.get_secret_value()
+
+    def required_redis_url(self) -> str:
+        if self.redis_url is None:
+            raise MissingSettingError("redis_url")
+        return self.redis_url.get_secret_value()
+
+    @property
+    def blobs(self) -> Path:
+        return self.blob_directory or self.data_directory / "blobs"
+
+    @property
+    def models(self) -> Path:
+        return self.model_directory or self.data_directory / "models"
+
+
+class MissingSettingError(Exception):
+    """A setting is needed that neither the environment nor the file has."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"VARVE_{name.upper()} is not set and no `varve up` is running here: start one, or set it for other servers"
+        )
