@@ -9,12 +9,15 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import health
-from api.knowledge import entries
+from api.activity import routes as activity
+from api.knowledge import documents, entries
 from api.middleware import RequestContext
+from api.operations import routes as operations
 from api.problems import add_problem_handlers
 from api.services import Services
 
 PREFIX = "/api/v1"
+_FORM_BYTES = 1_000_000  # what a multipart form may hold besides the file
 
 
 def create_api(services: Services) -> FastAPI:
@@ -30,8 +33,9 @@ def create_api(services: Services) -> FastAPI:
     app.state.services = services
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
-    for router in (entries.router,):
+    for router in (entries.router, activity.router, operations.router):
         app.include_router(router, prefix=PREFIX)
+    app.include_router(documents.router, prefix=PREFIX, max_body_size=services.max_upload_bytes + _FORM_BYTES)
     app.include_router(health.router)
     _serve_docs(app)
     return app

@@ -14,10 +14,11 @@ from starlette.exceptions import HTTPException
 
 from commands.errors import ConcurrentChange, IdempotencyKeyReused, RememberedRefusal, VersionMismatch
 from domain.knowledge import errors as knowledge
+from domain.operations import errors as operations
 from domain.shared.access import PermissionDenied
 from domain.shared.errors import DomainError
 from eventstore.errors import EventStoreError, ForeignEpoch, InvalidPosition, StoreUnavailable
-from queries.errors import InvalidCursor, PositionInTheFuture, PositionNotReached
+from queries.errors import CommandNotFound, InvalidCursor, PositionInTheFuture, PositionNotReached
 
 log = structlog.get_logger()
 
@@ -28,10 +29,14 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
     knowledge.EntryCannotLinkToItself: HTTPStatus.UNPROCESSABLE_ENTITY,
     knowledge.LinkNotFound: HTTPStatus.NOT_FOUND,
     knowledge.DocumentNotFound: HTTPStatus.NOT_FOUND,
+    knowledge.DocumentIsEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
+    knowledge.DocumentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     knowledge.DocumentAlreadyUploaded: HTTPStatus.CONFLICT,
     knowledge.DocumentIsDeleted: HTTPStatus.CONFLICT,
     knowledge.DocumentIsBeingProcessed: HTTPStatus.CONFLICT,
     knowledge.ProcessingAttemptIsOver: HTTPStatus.CONFLICT,
+    operations.ProjectionNotFound: HTTPStatus.NOT_FOUND,
+    CommandNotFound: HTTPStatus.NOT_FOUND,
     PermissionDenied: HTTPStatus.FORBIDDEN,
     VersionMismatch: HTTPStatus.PRECONDITION_FAILED,
     ConcurrentChange: HTTPStatus.CONFLICT,

@@ -1,5 +1,6 @@
 """Every command and the function that handles it."""
 
+from collections.abc import Collection
 from typing import Any
 
 from commands.knowledge.create_entry import (
@@ -24,21 +25,24 @@ from commands.knowledge.restore_entry import RestoreKnowledgeEntry, restore_entr
 from commands.knowledge.update_entry import UpdateKnowledgeEntry, update_entry
 from commands.knowledge.upload_document import UploadDocument, upload_document
 from commands.message import Command, Handler
-from commands.operations.rebuild_projection import RebuildProjection, rebuild_projection
+from commands.operations.rebuild_projection import RebuildProjection, rebuild_handler
 
-HANDLERS: dict[type[Command], Handler[Any]] = {
-    CreateKnowledgeEntry: create_entry,
-    CreateKnowledgeEntries: create_entries,
-    UpdateKnowledgeEntry: update_entry,
-    DeleteKnowledgeEntry: delete_entry,
-    RestoreKnowledgeEntry: restore_entry,
-    LinkKnowledgeEntries: link_entries,
-    UnlinkKnowledgeEntries: unlink_entries,
-    UploadDocument: upload_document,
-    ProcessDocument: process_document,
-    CompleteDocumentProcessing: complete_processing,
-    FailDocumentProcessing: fail_processing,
-    ReprocessDocument: reprocess_document,
-    DeleteDocument: delete_document,
-    RebuildProjection: rebuild_projection,
-}
+
+def build_handlers(rebuildable_projections: Collection[str]) -> dict[type[Command], Handler[Any]]:
+    """Return the handlers; `rebuildable_projections` are the names that an operator may ask to be rebuilt."""
+    return {
+        CreateKnowledgeEntry: create_entry,
+        CreateKnowledgeEntries: create_entries,
+        UpdateKnowledgeEntry: update_entry,
+        DeleteKnowledgeEntry: delete_entry,
+        RestoreKnowledgeEntry: restore_entry,
+        LinkKnowledgeEntries: link_entries,
+        UnlinkKnowledgeEntries: unlink_entries,
+        UploadDocument: upload_document,
+        ProcessDocument: process_document,
+        CompleteDocumentProcessing: complete_processing,
+        FailDocumentProcessing: fail_processing,
+        ReprocessDocument: reprocess_document,
+        DeleteDocument: delete_document,
+        RebuildProjection: rebuild_handler(rebuildable_projections),
+    }

@@ -1,7 +1,6 @@
 """What the event store refuses or can't do."""
 
 from dataclasses import dataclass
-from uuid import UUID
 
 
 class EventStoreError(Exception):
@@ -60,10 +59,3 @@ class ForeignEpoch(EventStoreError):
 
     token: str
     fork_position: int
-
-
-@dataclass(eq=False)
-class CommandNotFound(EventStoreError):
-    """No command with this id was stored."""
-
-    command_id: UUID

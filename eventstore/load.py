@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import psycopg
+import structlog
 from psycopg.rows import namedtuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import BaseModel
@@ -15,6 +16,9 @@ from domain.shared.events import Event
 from eventstore.errors import StoreUnavailable
 from eventstore.mapper import PydanticMapper, VersionedStoredEvent
 from eventstore.records import StreamEvent
+from eventstore.snapshots import UnusableSnapshot, Versioned, decode_snapshot
+
+log = structlog.get_logger()
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -41,12 +45,27 @@ class Loaded(Generic[S]):
     state: S | None
 
 
+class NoteLoad(Protocol):
+    """Is told of every load and of how many events it had to read; `SnapshotTaker.note` is one."""
+
+    def __call__(
+        self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int, /
+    ) -> None: ...
+
+
+def _note_nothing(aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int) -> None:
+    del aggregate_type, tenant, loaded, events_read
+
+
 class AggregateRepository:
     """Loads the current state of aggregates, as the connections of the write side see it."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any], mapper: PydanticMapper) -> None:
+    def __init__(
+        self, pool: AsyncConnectionPool[Any], mapper: PydanticMapper, note_load: NoteLoad = _note_nothing
+    ) -> None:
         self._pool = pool
         self._mapper = mapper
+        self._note_load = note_load
 
     async def load(self, aggregate_type: AggregateType[S], tenant: str, aggregate_id: UUID) -> Loaded[S]:
         """Return the aggregate's state after its last event.
@@ -56,22 +75,37 @@ class AggregateRepository:
             UnknownEventType: newer code wrote one of the events.
         """
         stream = aggregate_type.stream(aggregate_id)
-        parameters = {"tenant": tenant, "stream": stream, "schema_version": aggregate_type.snapshot_version}
+        rows = await self._rows(tenant, stream, aggregate_type.snapshot_version)
+        state: S | None = None
+        has_snapshot = bool(rows) and rows[0].topic is None
+        if has_snapshot:
+            try:
+                state = decode_snapshot(aggregate_type, stream, rows[0].version, rows[0].data).state
+            except UnusableSnapshot as error:
+                log.warning("snapshot.ignored", tenant=tenant, stream=stream, error=str(error))
+                rows = await self._rows(tenant, stream, None)
+                has_snapshot = False
+        tail = rows[1:] if has_snapshot else rows
+        state = fold(aggregate_type, state, (self._event(stream, row) for row in tail))
+        loaded = Loaded(stream, rows[-1].version if rows else 0, state)
+        self._note_load(aggregate_type, tenant, Versioned(stream, loaded.version, state), len(tail))
+        return loaded
+
+    async def _rows(self, tenant: str, stream: str, schema_version: int | None) -> list[Any]:
+        """Return the newest snapshot of that version, if there is one, and the events after it."""
+        parameters = {"tenant": tenant, "stream": stream, "schema_version": schema_version}
         try:
             async with self._pool.connection() as connection:
                 cursor = connection.cursor(row_factory=namedtuple_row, binary=True)
                 await cursor.execute(_LOAD, parameters, prepare=True)
-                rows = await cursor.fetchall()
+                rows: list[Any] = await cursor.fetchall()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise StoreUnavailable(str(error)) from error
-        state: S | None = None
-        for row in rows:
-            if row.topic is None:
-                state = aggregate_type.state.model_validate_json(row.data)
-                continue
-            stored = VersionedStoredEvent(stream, row.version, row.topic, row.data, row.class_version)
-            state = aggregate_type.evolve(state, self._mapper.to_domain_event(stored).event)
-        return Loaded(stream, rows[-1].version if rows else 0, state)
+        return rows
+
+    def _event(self, stream: str, row: Any) -> StreamEvent:
+        stored = VersionedStoredEvent(stream, row.version, row.topic, row.data, row.class_version)
+        return self._mapper.to_domain_event(stored)
 
 
 def fold(aggregate_type: AggregateType[S], state: S | None, events: Iterable[StreamEvent]) -> S | None:

@@ -73,6 +73,9 @@ class Projection(ABC):
     ) -> None:
         """Write the rows of `events`, which are in order, in the transaction that is open on `connection`."""
 
+    def committed(self) -> None:  # noqa: B027 - most projections have nobody to wake
+        """Wake whoever waits for what a batch wrote; called after its commit, or never when the process dies first."""
+
     def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
         """Whether the event is for this projection and for `lane` of its `lanes`."""
         if type(recorded.event) not in self.EVENTS:

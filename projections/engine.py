@@ -53,13 +53,14 @@ class Engine:
         self._look = asyncio.Event()
         self._is_prepared = False
 
-    def wake(self, projection: str | None = None) -> None:
-        """Look at the log now, and at the leases when a projection is named: it may have a new generation."""
-        for (name, _, _), (lane, _) in self._lanes.items():
-            if projection in {None, name}:
-                lane.wake()
-        if projection is not None:
-            self._look.set()
+    def wake(self) -> None:
+        """Look at the log now."""
+        for lane, _ in self._lanes.values():
+            lane.wake()
+
+    def look_for_lanes(self) -> None:
+        """Look at the leases now: there may be a new generation."""
+        self._look.set()
 
     async def run(self) -> None:
         """Run until cancelled, then give the leases back."""

@@ -108,6 +108,7 @@ class Lane:
                     await self._projection.apply(connection, self._lease.tables, events, prepared)
                     self._on_step("rows_written")
                     await advance(connection, self._lease, self._position, to)
+        self._projection.committed()
         log.debug("projection.applied", projection=self._projection.NAME, events=len(events), position=to)
 
     async def _swap(self) -> None:

@@ -44,7 +44,7 @@ class Rows:
 
     @property
     def position(self) -> int:
-        return min(self.positions.values())
+        return min(self.positions.values(), default=0)
 
 
 @dataclass(frozen=True, slots=True)

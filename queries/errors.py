@@ -1,6 +1,7 @@
 """What queries refuse."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from domain.shared.errors import DomainError
 
@@ -20,6 +21,13 @@ class PositionInTheFuture(DomainError):
 
     wanted: int
     head: int
+
+
+@dataclass(eq=False)
+class CommandNotFound(DomainError):
+    """There is no command with this id that you may see."""
+
+    command_id: UUID
 
 
 @dataclass(eq=False)

@@ -2,13 +2,22 @@
 
 from typing import Any
 
+from queries.activity.user_activity import ListActivity, list_activity
+from queries.knowledge.document_status import GetDocument, ListDocuments, get_document, list_documents
 from queries.knowledge.entry_list import GetEntry, ListEntries, get_entry, list_entries
 from queries.knowledge.history import GetHistory, GetStateAt, get_history, get_state_at
 from queries.message import Query, QueryHandler
+from queries.operations.commands import GetCommand, get_command
+from queries.operations.projections import ListProjections, list_projections
 
 HANDLERS: dict[type[Query], QueryHandler[Any, Any]] = {
     GetEntry: get_entry,
     ListEntries: list_entries,
+    GetDocument: get_document,
+    ListDocuments: list_documents,
+    ListActivity: list_activity,
+    GetCommand: get_command,
+    ListProjections: list_projections,
     GetHistory: get_history,
     GetStateAt: get_state_at,
 }

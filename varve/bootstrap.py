@@ -3,11 +3,12 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import dramatiq
 import redis.asyncio
 from obstore.store import LocalStore
 from psycopg_pool import AsyncConnectionPool
@@ -15,10 +16,12 @@ from psycopg_pool import AsyncConnectionPool
 from api.services import Services
 from api.tokens import TokenIssuer, TokenVerifier, signing_key
 from commands.bus import CommandBus
-from commands.registry import HANDLERS as COMMAND_HANDLERS
+from commands.registry import build_handlers
+from domain.knowledge.errors import DocumentTooLarge
 from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.operations.events import OPERATIONS_EVENTS
 from domain.shared.events import register_events
+from domain.shared.text import Tokenizer
 from eventstore.append import Appender
 from eventstore.load import AggregateRepository
 from eventstore.log import LogReader
@@ -27,20 +30,29 @@ from eventstore.stream_reader import TenantStreams
 from eventstore.wake import WakeSender
 from projections.definition import Projection
 from projections.engine import Engine
+from projections.knowledge.document_jobs import JOB_KIND
 from projections.live import LiveReadModels
-from projections.registry import build_projections
+from projections.registry import REBUILDABLE, build_projections
 from queries.bus import QueryBus
 from queries.registry import HANDLERS as QUERY_HANDLERS
 from varve.pools import open_pool
 from varve.settings import Settings
 from varve.system import SystemClock, TimeOrderedIds
-from workers.blobs import Blobs
-from workers.broker import create_broker
-from workers.waking import ProjectionWaker
+from workers.actors import LOOK_AT_DOCUMENTS, LOOK_AT_LOG
+from workers.blobs import Blobs, BlobTooLarge, StoredBlob
+from workers.broker import DOCUMENTS, PROJECTIONS, create_broker
+from workers.documents.limits import ParserLimits
+from workers.documents.process import DocumentProcessor
+from workers.embedding.tokenizer import PatternTokenizer, WordPieceTokenizer
+from workers.jobs import JobRunner
+from workers.waking import Waker
 
 _WRITER_CONNECTIONS = 8
 _READER_CONNECTIONS = 8
 _PROJECTOR_CONNECTIONS = 8
+_DOCUMENT_CONNECTIONS = 4
+_DOCUMENTS_AT_ONCE = 2
+_MAX_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ class Platform:
     commands: CommandBus
     queries: QueryBus
     read_models: LiveReadModels
-    writer_pool: AsyncConnectionPool[Any]
+    repository: AggregateRepository
     reader_pool: AsyncConnectionPool[Any]
     blobs: Blobs
 
@@ -64,54 +76,65 @@ def event_types() -> EventTypes:
 
 
 @asynccontextmanager
-async def open_platform(settings: Settings, on_append: Callable[[], None] = lambda: None) -> AsyncIterator[Platform]:
-    """Open the connections that commands and queries need. `on_append` is called after every durable append."""
+async def open_platform(
+    settings: Settings,
+    broker: dramatiq.Broker | None = None,
+    *,
+    on_append: Callable[[], None] = lambda: None,
+    reader_connections: int = _READER_CONNECTIONS,
+) -> AsyncIterator[Platform]:
+    """Open the connections that commands and queries need.
+
+    Args:
+        settings: where everything is.
+        broker: the process's own, if it has one.
+        on_append: called after every durable append, before its command is answered.
+        reader_connections: how many queries run at once.
+    """
     types = event_types()
     mapper = PydanticMapper(types)
     async with AsyncExitStack() as stack:
         writer = await stack.enter_async_context(open_pool(settings, "varve_writer", _WRITER_CONNECTIONS))
-        reader = await stack.enter_async_context(open_pool(settings, "varve_reader", _READER_CONNECTIONS))
+        reader = await stack.enter_async_context(open_pool(settings, "varve_reader", reader_connections))
         log_waker = WakeSender(settings.role_url("varve_writer"))
-        message_waker = ProjectionWaker(create_broker(settings.required_redis_url()))
-        for waker in (log_waker, message_waker):
-            stack.callback(asyncio.create_task(waker.run()).cancel)
+        message_waker = Waker(broker or create_broker(settings.required_redis_url()), PROJECTIONS, LOOK_AT_LOG)
+        _run_until_closed(stack, log_waker.run(), message_waker.run())
 
         def appended() -> None:
             log_waker.wake()
             message_waker.wake()
             on_append()
 
-        commands = CommandBus(
-            handlers=COMMAND_HANDLERS,
-            appender=Appender(writer, mapper, appended),
-            repository=AggregateRepository(writer, mapper),
-            clock=SystemClock(),
-            ids=TimeOrderedIds(),
-            key_seconds=settings.idempotency_hours * 3600,
-        )
+        repository = AggregateRepository(writer, mapper)
         read_models = LiveReadModels(reader)
-        queries = QueryBus(
-            handlers=QUERY_HANDLERS,
-            read_models=read_models,
-            streams=TenantStreams(reader, types),
-            wait_seconds=settings.wait_seconds,
-        )
         yield Platform(
             settings=settings,
-            commands=commands,
-            queries=queries,
+            commands=CommandBus(
+                handlers=build_handlers(REBUILDABLE),
+                appender=Appender(writer, mapper, appended),
+                repository=repository,
+                clock=SystemClock(),
+                ids=TimeOrderedIds(),
+                key_seconds=settings.idempotency_hours * 3600,
+            ),
+            queries=QueryBus(
+                handlers=QUERY_HANDLERS,
+                read_models=read_models,
+                streams=TenantStreams(reader, types),
+                wait_seconds=settings.wait_seconds,
+            ),
             read_models=read_models,
-            writer_pool=writer,
+            repository=repository,
             reader_pool=reader,
             blobs=Blobs(LocalStore(str(settings.blobs), mkdir=True)),
         )
 
 
 @asynccontextmanager
-async def open_api_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open what the HTTP layer is given."""
+async def open_api_services(settings: Settings, **options: Any) -> AsyncIterator[Services]:
+    """Open what the HTTP layer is given; `options` are those of `open_platform`."""
     async with (
-        open_platform(settings) as platform,
+        open_platform(settings, **options) as platform,
         redis.asyncio.Redis.from_url(settings.required_redis_url()) as cache,
     ):
 
@@ -127,7 +150,7 @@ async def open_api_services(settings: Settings) -> AsyncIterator[Services]:
             queries=platform.queries,
             tokens=TokenVerifier(signing_key(settings.derived_key("token signing")), SystemClock()),
             ids=TimeOrderedIds(),
-            uploads=platform.blobs,
+            uploads=_Uploads(platform.blobs),
             health_checks={"postgresql": postgres_answers, "redis": redis_answers},
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
@@ -137,15 +160,27 @@ async def open_api_services(settings: Settings) -> AsyncIterator[Services]:
 @asynccontextmanager
 async def open_engine(
     settings: Settings,
-    projections: Iterable[Projection] | None = None,
+    broker: dramatiq.Broker | None = None,
     *,
+    more_projections: Iterable[Projection] = (),
     window_size: int = 1000,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Engine]:
-    """Open the projection engine of one worker process; the caller runs it."""
-    async with open_pool(settings, "varve_projector", _PROJECTOR_CONNECTIONS) as pool:
+    """Open the projection engine of one worker process; the caller runs it.
+
+    Args:
+        settings: where everything is.
+        broker: the process's own, if it has one.
+        more_projections: besides those of the registry; the fault tests count with them.
+        window_size: how many events are read at once.
+        on_step: told each named point that a crash may fall on.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings, "varve_projector", _PROJECTOR_CONNECTIONS))
+        waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
+        _run_until_closed(stack, waker.run())
         yield Engine(
-            build_projections() if projections is None else projections,
+            [*build_projections(wake_documents=waker.wake), *more_projections],
             pool=pool,
             reader=LogReader(event_types()),
             listen_url=settings.role_url("varve_projector"),
@@ -155,6 +190,57 @@ async def open_engine(
         )
 
 
+@asynccontextmanager
+async def open_document_jobs(settings: Settings, broker: dramatiq.Broker | None = None) -> AsyncIterator[JobRunner]:
+    """Open what processes documents in one worker process; the caller runs it."""
+    async with AsyncExitStack() as stack:
+        platform = await stack.enter_async_context(open_platform(settings, broker))
+        pool = await stack.enter_async_context(open_pool(settings, "varve_projector", _DOCUMENT_CONNECTIONS))
+        processor = DocumentProcessor(
+            commands=platform.commands,
+            repository=platform.repository,
+            blobs=platform.blobs,
+            tokenizer=tokenizer(settings),
+            max_tokens=_MAX_TOKENS,
+            limits=ParserLimits(max_bytes=settings.max_upload_bytes),
+        )
+        yield JobRunner(JOB_KIND, processor.handle, pool=pool, concurrency=_DOCUMENTS_AT_ONCE)
+
+
+def tokenizer(settings: Settings) -> Tokenizer:
+    """Return the tokenizer of the configured embedding model."""
+    match settings.embedder:
+        case "minilm":
+            return WordPieceTokenizer.of_minilm()
+        case "hashing":
+            return PatternTokenizer()
+
+
 def token_issuer(settings: Settings) -> TokenIssuer:
     """Return what signs tokens that this installation's API accepts."""
     return TokenIssuer(signing_key(settings.derived_key("token signing")), SystemClock())
+
+
+class _Uploads:
+    """The blob store as the API sees it."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def put_stream(self, tenant: str, chunks: AsyncIterator[bytes], max_bytes: int) -> StoredBlob:
+        try:
+            return await self._blobs.put_stream(tenant, chunks, max_bytes)
+        except BlobTooLarge as too_large:
+            raise DocumentTooLarge(max_bytes) from too_large
+
+
+def _run_until_closed(stack: AsyncExitStack, *works: Coroutine[Any, Any, None]) -> None:
+    """Run `works` beside the caller until `stack` is closed."""
+
+    async def cancel(task: asyncio.Task[None]) -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    for work in works:
+        stack.push_async_callback(cancel, asyncio.create_task(work))

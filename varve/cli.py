@@ -13,7 +13,7 @@ from varve import telemetry
 from varve.bootstrap import token_issuer
 from varve.embedded import EmbeddedServicesError
 from varve.migrate import migrate_now
-from varve.processes import run_api, run_projection_worker
+from varve.processes import run_api, run_document_worker, run_projection_worker
 from varve.servers import with_running_servers
 from varve.settings import MissingSettingError, Settings
 from varve.up import NotReadyError, PortInUseError, RunningSystem, running_system, until_signal
@@ -65,9 +65,9 @@ def api() -> None:
 
 
 @app.command()
-def worker(kind: Annotated[str, typer.Argument(help="projections")]) -> None:
+def worker(kind: Annotated[str, typer.Argument(help="projections or documents")]) -> None:
     """Run a worker process."""
-    runners = {"projections": run_projection_worker}
+    runners = {"projections": run_projection_worker, "documents": run_document_worker}
     if kind not in runners:
         raise typer.BadParameter(f"choose one of: {', '.join(runners)}")
     runners[kind](_settings())

@@ -6,11 +6,11 @@ import uvloop
 
 from api.app import create_api
 from varve import telemetry
-from varve.bootstrap import open_api_services, open_engine
+from varve.bootstrap import open_api_services, open_document_jobs, open_engine
 from varve.settings import Settings
-from workers.broker import PROJECTIONS, create_broker
+from workers.actors import declare_document_actors, declare_projection_actors
+from workers.broker import DOCUMENTS, PROJECTIONS, create_broker
 from workers.process import run_worker_process
-from workers.projections import declare_projection_actors
 
 _WAKING_THREADS = 2
 _GRACE_SECONDS = 10
@@ -43,9 +43,22 @@ def run_projection_worker(settings: Settings) -> None:
     provider = telemetry.set_up(settings, "varve-projections")
 
     async def service(broker: dramatiq.Broker) -> None:
-        async with open_engine(settings) as engine:
-            declare_projection_actors(broker, engine)
+        async with open_engine(settings, broker) as engine:
+            declare_projection_actors(broker, engine.wake)
             await engine.run()
 
     run_worker_process(create_broker(settings.required_redis_url()), PROJECTIONS, _WAKING_THREADS, service)
+    provider.shutdown()
+
+
+def run_document_worker(settings: Settings) -> None:
+    """Process documents until SIGTERM or SIGINT."""
+    provider = telemetry.set_up(settings, "varve-documents")
+
+    async def service(broker: dramatiq.Broker) -> None:
+        async with open_document_jobs(settings, broker) as jobs:
+            declare_document_actors(broker, jobs.wake)
+            await jobs.run()
+
+    run_worker_process(create_broker(settings.required_redis_url()), DOCUMENTS, _WAKING_THREADS, service)
     provider.shutdown()

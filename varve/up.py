@@ -170,9 +170,14 @@ async def _our_processes(settings: Settings) -> AsyncIterator[RunningSystem]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _arguments(settings: Settings) -> dict[str, tuple[str, ...]]:
+def _arguments(settings: Settings) -> Mapping[str, tuple[str, ...]]:
     projections = range(1, settings.projection_workers + 1)
-    return {"api": ("api",)} | {f"projections-{number}": ("worker", "projections") for number in projections}
+    documents = range(1, settings.document_workers + 1)
+    return (
+        {"api": ("api",)}
+        | {f"projections-{number}": ("worker", "projections") for number in projections}
+        | {f"documents-{number}": ("worker", "documents") for number in documents}
+    )
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -7,37 +7,36 @@ import structlog
 from dramatiq.errors import BrokerError
 from redis.exceptions import RedisError
 
-from workers.broker import PROJECTIONS
-
 log = structlog.get_logger()
 
 _LEAST_SECONDS = 0.25
 
 
-class ProjectionWaker:
-    """Sends one Dramatiq message for however many appends came since the last one."""
+class Waker:
+    """Sends one Dramatiq message for however many reasons there were since the last one.
 
-    def __init__(self, broker: dramatiq.Broker) -> None:
+    The message says "look"; what there is to do stands in PostgreSQL. Without Redis nothing is sent and nothing lost.
+    """
+
+    def __init__(self, broker: dramatiq.Broker, queue: str, actor: str) -> None:
         self._broker = broker
+        self._queue = queue
+        self._actor = actor
         self._is_due = asyncio.Event()
 
     def wake(self) -> None:
         self._is_due.set()
 
     async def run(self) -> None:
-        """Send until cancelled; without Redis nothing is sent, and nothing is lost."""
+        """Send until cancelled."""
         while True:
             await self._is_due.wait()
             self._is_due.clear()
+            message = dramatiq.Message[None](
+                queue_name=self._queue, actor_name=self._actor, args=(), kwargs={}, options={}
+            )
             try:
-                await asyncio.to_thread(self._broker.enqueue, wake_message(""))
+                await asyncio.to_thread(self._broker.enqueue, message)
             except (BrokerError, RedisError) as error:
-                log.warning("wake.not_sent", error=str(error))
+                log.warning("wake.not_sent", actor=self._actor, error=str(error))
             await asyncio.sleep(_LEAST_SECONDS)
-
-
-def wake_message(projection: str) -> dramatiq.Message[None]:
-    """Return the message that makes an engine look at a projection, or at the log when the name is empty."""
-    return dramatiq.Message(
-        queue_name=PROJECTIONS, actor_name="wake_projection", args=(projection,), kwargs={}, options={}
-    )

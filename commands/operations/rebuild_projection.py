@@ -1,8 +1,10 @@
 """Ask for a projection to be rebuilt from the log beside the live one."""
 
+from collections.abc import Collection
 from typing import ClassVar
 
-from commands.message import Command, Decision, Handling, StreamDecision
+from commands.message import Command, Decision, Handler, Handling, StreamDecision
+from domain.operations.errors import ProjectionNotFound
 from domain.operations.events import ProjectionRebuildRequested
 from domain.shared.access import Permission
 
@@ -16,7 +18,14 @@ class RebuildProjection(Command):
         return self.projection
 
 
-async def rebuild_projection(command: RebuildProjection, handling: Handling) -> Decision:
-    request_id = handling.new_id()
-    events = [ProjectionRebuildRequested(projection=command.projection)]
-    return Decision(request_id, [StreamDecision(f"rebuild-{request_id}", 0, events)])
+def rebuild_handler(rebuildable: Collection[str]) -> Handler[RebuildProjection]:
+    """Return the handler that knows which projections there are: code, not data, says that."""
+
+    async def rebuild_projection(command: RebuildProjection, handling: Handling) -> Decision:
+        if command.projection not in rebuildable:
+            raise ProjectionNotFound(command.projection)
+        request_id = handling.new_id()
+        events = [ProjectionRebuildRequested(projection=command.projection)]
+        return Decision(request_id, [StreamDecision(f"rebuild-{request_id}", 0, events)])
+
+    return rebuild_projection

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from domain.knowledge.errors import (
     DocumentIsBeingProcessed,
     DocumentIsDeleted,
+    DocumentIsEmpty,
     DocumentNotFound,
     ProcessingAttemptIsOver,
 )
@@ -109,6 +110,8 @@ def content_claim(owner: str, sha256: str) -> str:
 
 
 def decide_upload(document_id: UUID, file: UploadedFile, actor: Actor) -> Sequence[DocumentEvent]:
+    if file.size == 0:
+        raise DocumentIsEmpty(file.file_name)
     return [DocumentUploaded(document_id=document_id, owner=actor.user, **dict(file))]
 
 

@@ -51,6 +51,20 @@ class DocumentNotFound(DomainError):
 
 
 @dataclass(eq=False)
+class DocumentIsEmpty(DomainError):
+    """The file has no bytes; upload the file itself."""
+
+    file_name: str
+
+
+@dataclass(eq=False)
+class DocumentTooLarge(DomainError):
+    """The file is larger than this server takes; split it, or ask your operator."""
+
+    max_bytes: int
+
+
+@dataclass(eq=False)
 class DocumentAlreadyUploaded(DomainError):
     """You uploaded this very file before; use that document, or delete it first."""
 

@@ -70,9 +70,12 @@ class Actor(BaseModel):
     user: UserId
     roles: frozenset[Role]
 
+    def may(self, permission: Permission) -> bool:
+        return any(permission in PERMISSIONS[role] for role in self.roles)
+
     def require(self, permission: Permission) -> None:
         """Raise `PermissionDenied` unless one of the roles has `permission`."""
-        if not any(permission in PERMISSIONS[role] for role in self.roles):
+        if not self.may(permission):
             raise PermissionDenied(permission)
 
     @property

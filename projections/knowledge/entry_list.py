@@ -1,13 +1,10 @@
 """KnowledgeEntryListView: one row for each entry, as lists, filters and look-ups need it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
-
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from domain.knowledge.events import (
     ENTRY_EVENTS,
@@ -21,8 +18,7 @@ from domain.knowledge.events import (
 from domain.shared.events import Event
 from eventstore.records import JsonObject, RecordedEvent
 from projections.definition import Connection, Generation, Projection
-
-Key = tuple[str, UUID]
+from projections.rows import JSON, Key, KeyedRows, columns_of
 
 
 @dataclass(frozen=True)
@@ -38,13 +34,13 @@ class EntryRow:
     entity_type: str
     category: str | None
     tags: list[str]
-    attributes: JsonObject
     is_active: bool
     version: int
     position: int
     created_at: datetime
     updated_at: datetime
-    links: list[JsonObject] = field(default_factory=list)
+    attributes: JsonObject = field(metadata=JSON)
+    links: list[JsonObject] = field(default_factory=list, metadata=JSON)
 
 
 class KnowledgeEntryListView(Projection):
@@ -89,16 +85,9 @@ class KnowledgeEntryListView(Projection):
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
     ) -> None:
-        entries, tags = generation.table("entries"), generation.table("tags")
-        before = await _load(connection, entries, {_key(event) for event in events})
-        after = dict(before)
-        for event in events:
-            row = fold(after.get(_key(event)), event)
-            if row is not None:
-                after[_key(event)] = row
-        await _save(connection, entries, (after[key] for key in sorted(after)))
+        before, after = await _ROWS.fold(connection, generation.table("entries"), events, key=_key, step=fold)
         retagged = [key for key in sorted(after) if key not in before or before[key].tags != after[key].tags]
-        await _save_tags(connection, tags, retagged, after)
+        await _save_tags(connection, generation.table("tags"), retagged, after)
 
 
 def fold(row: EntryRow | None, recorded: RecordedEvent) -> EntryRow | None:
@@ -144,39 +133,16 @@ def _key(recorded: RecordedEvent) -> Key:
     return recorded.tenant, entry_id
 
 
-async def _load(connection: Connection, table: str, keys: set[Key]) -> dict[Key, EntryRow]:
-    cursor = connection.cursor(row_factory=class_row(EntryRow))
-    await cursor.execute(
-        f"select e.* from unnest(%s::text[], %s::uuid[]) k (tenant, entry_id) join {table} e using (tenant, entry_id)",
-        ([tenant for tenant, _ in keys], [entry_id for _, entry_id in keys]),
-    )
-    return {(row.tenant, row.entry_id): row for row in await cursor.fetchall()}
+_ROWS = KeyedRows(EntryRow, tenant="text", entry_id="uuid")
 
 
-_COLUMNS = tuple(EntryRow.__dataclass_fields__)
-
-
-async def _save(connection: Connection, table: str, rows: Iterable[EntryRow]) -> None:
-    values = ", ".join(f"%({column})s" for column in _COLUMNS)
-    updates = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)
-    statement = (
-        f"insert into {table} ({', '.join(_COLUMNS)}) values ({values}) "
-        f"on conflict (tenant, entry_id) do update set {updates}"
-    )
-    await connection.cursor().executemany(statement, [_parameters(row) for row in rows])
-
-
-async def _save_tags(connection: Connection, table: str, keys: Sequence[Key], rows: dict[Key, EntryRow]) -> None:
+async def _save_tags(connection: Connection, table: str, keys: Sequence[Key], rows: Mapping[Key, EntryRow]) -> None:
     if not keys:
         return
     await connection.execute(
         f"delete from {table} t using unnest(%s::text[], %s::uuid[]) as k (tenant, entry_id) "
         "where (t.tenant, t.entry_id) = (k.tenant, k.entry_id)",
-        ([tenant for tenant, _ in keys], [entry_id for _, entry_id in keys]),
+        columns_of(keys, 2),
     )
     tagged = [(tenant, tag, entry_id) for tenant, entry_id in keys for tag in rows[tenant, entry_id].tags]
     await connection.cursor().executemany(f"insert into {table} (tenant, tag, entry_id) values (%s, %s, %s)", tagged)
-
-
-def _parameters(row: EntryRow) -> dict[str, Any]:
-    return {**vars(row), "attributes": Jsonb(row.attributes), "links": Jsonb(row.links)}

@@ -1,0 +1,108 @@
+"""Routes of documents."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import PurePath
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
+from pydantic import BaseModel
+
+from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf, build_command_request
+from api.responses import CommandOutcome, no_content, outcome, value_of
+from commands.knowledge.delete_document import DeleteDocument
+from commands.knowledge.reprocess_document import ReprocessDocument
+from commands.knowledge.upload_document import UploadDocument
+from domain.knowledge.document import UploadedFile
+from domain.shared.access import Permission, Visibility
+from queries.knowledge.document_status import DocumentView, GetDocument, ListDocuments
+
+router = APIRouter(tags=["documents"])
+
+_PIECE = 256 * 1024
+_WAIT_SECONDS = 30.0
+_UNKNOWN_TYPE = "application/octet-stream"
+
+
+class DocumentPage(BaseModel):
+    items: list[DocumentView]
+    next_cursor: str | None
+
+
+@router.post("/documents", status_code=HTTPStatus.ACCEPTED)
+async def upload_document(
+    request: Request,
+    actor: ActorOf,
+    services: ServicesOf,
+    response: Response,
+    file: Annotated[UploadFile, File(description="PDF, DOCX, HTML, Markdown or plain text.")],
+    category: Annotated[str | None, Form()] = None,
+    tags: Annotated[list[str] | None, Form()] = None,
+    visibility: Annotated[Visibility, Form()] = Visibility.TENANT,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> CommandOutcome:
+    """Store the file and have it processed; `GET /documents/{id}?wait=processed` tells when it is."""
+    actor.require(Permission.KNOWLEDGE_WRITE)  # before any byte of it is kept
+    stored = await services.uploads.put_stream(actor.tenant, _pieces(file), services.max_upload_bytes)
+    uploaded = UploadedFile(
+        file_name=PurePath((file.filename or "").replace("\\", "/")).name or "unnamed",
+        media_type=(file.content_type or _UNKNOWN_TYPE)[:100],
+        size=stored.size,
+        sha256=stored.sha256,
+        category=category,
+        tags=tuple(tags or ()),
+        visibility=visibility,
+    )
+    content = uploaded.model_dump_json().encode()
+    sent = await build_command_request(request, actor, services, None, idempotency_key, content)
+    answer = await services.commands.execute(UploadDocument(file=uploaded), sent)
+    return outcome(answer, response, f"/api/v1/documents/{answer.aggregate_id}")
+
+
+@router.get("/documents")
+async def list_documents(
+    query: Annotated[ListDocuments, Query()],
+    actor: ActorOf,
+    services: ServicesOf,
+    response: Response,
+    min_position: MinPosition = None,
+) -> DocumentPage:
+    page = value_of(await services.queries.ask(query, actor, min_position), response)
+    return DocumentPage(items=page.items, next_cursor=page.next_cursor)
+
+
+@router.get("/documents/{document_id}")
+async def get_document(
+    document_id: UUID,
+    actor: ActorOf,
+    services: ServicesOf,
+    response: Response,
+    wait: Annotated[
+        Literal["processed"] | None, Query(description="Wait, bounded, until it is processed or has failed.")
+    ] = None,
+    min_position: MinPosition = None,
+) -> DocumentView:
+    query = GetDocument(document_id=document_id, wait_seconds=_WAIT_SECONDS if wait else 0)
+    document: DocumentView = value_of(await services.queries.ask(query, actor, min_position), response)
+    response.headers["ETag"] = f'"{document.version}"'
+    return document
+
+
+@router.post("/documents/{document_id}/reprocess", status_code=HTTPStatus.ACCEPTED)
+async def reprocess_document(
+    document_id: UUID, sent: CommandRequestOf, services: ServicesOf, response: Response
+) -> CommandOutcome:
+    answer = await services.commands.execute(ReprocessDocument(document_id=document_id), sent)
+    return outcome(answer, response, f"/api/v1/documents/{document_id}")
+
+
+@router.delete("/documents/{document_id}", status_code=HTTPStatus.NO_CONTENT)
+async def delete_document(document_id: UUID, sent: CommandRequestOf, services: ServicesOf) -> Response:
+    """Delete the document; its history is kept, and the same file may be uploaded again."""
+    return no_content(await services.commands.execute(DeleteDocument(document_id=document_id), sent))
+
+
+async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
+    while piece := await file.read(_PIECE):
+        yield piece

@@ -1,0 +1,204 @@
+"""Snapshots: a cache of aggregate states that is written outside requests and may be deleted at any time."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import psycopg
+import structlog
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
+from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel, ValidationError
+
+from domain.shared.aggregates import AggregateType
+from eventstore.errors import EventStoreError
+from eventstore.mapper import VersionedStoredEvent, canonical_json
+from eventstore.records import StreamEvent
+
+log = structlog.get_logger()
+
+S = TypeVar("S", bound=BaseModel)
+
+SAVE_SNAPSHOT = """
+select varve.save_snapshot(%(tenant)s, %(stream)s, %(version)s::integer, %(schema_version)s::smallint, %(topic)s,
+                           %(data)b)
+"""
+
+_MOST_WAITING = 100
+_ID_AND_HYPHEN = len("-00000000-0000-0000-0000-000000000000")
+
+
+@dataclass(eq=False)
+class UnusableSnapshot(EventStoreError):
+    """The snapshot can't stand for its stream's events: it doesn't hold the state that they lead to."""
+
+    stream: str
+    version: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned(Generic[S]):
+    """An aggregate as the `eventsourcing` library wants one: a state at its place in a stream.
+
+    `pending` are the events that led to it and are not stored yet; `id` is the stream.
+    """
+
+    id: str
+    version: int = 0
+    state: S | None = None
+    pending: tuple[StreamEvent, ...] = ()
+
+    def collect_events(self) -> Sequence[StreamEvent]:
+        return self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Generic[S]):
+    """The state of a stream after its event `originator_version`; satisfies the library's snapshot protocol."""
+
+    originator_id: str
+    originator_version: int
+    state: S
+
+    @classmethod
+    def take(cls, aggregate: Versioned[S]) -> "Snapshot[S]":
+        """Return the snapshot of an aggregate.
+
+        Raises:
+            UnusableSnapshot: its events have led to no state.
+        """
+        if aggregate.state is None:
+            raise UnusableSnapshot(aggregate.id, aggregate.version, "there is no state")
+        return cls(aggregate.id, aggregate.version, aggregate.state)
+
+
+class AggregateTypes:
+    """The kinds of aggregates that this code knows, found by their streams' names."""
+
+    def __init__(self, *aggregate_types: AggregateType[Any]) -> None:
+        self._by_category = {aggregate_type.category: aggregate_type for aggregate_type in aggregate_types}
+
+    def of_stream(self, stream: str) -> AggregateType[Any] | None:
+        return self._by_category.get(stream[:-_ID_AND_HYPHEN])
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPolicy:
+    """After how many events a stream gets its next snapshot, for each kind of aggregate."""
+
+    events: int = 100
+    events_by_category: Mapping[str, int] = field(default_factory=dict)
+
+    def interval(self, aggregate_type: AggregateType[Any]) -> int:
+        return self.events_by_category.get(aggregate_type.category, self.events)
+
+
+class SnapshotMapper(Mapper[str]):
+    """Turns snapshots into stored rows and back; the version of the state's fields travels beside the bytes."""
+
+    def __init__(self, aggregate_types: AggregateTypes) -> None:
+        super().__init__(JSONTranscoder())
+        self._aggregate_types = aggregate_types
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> VersionedStoredEvent:
+        if not isinstance(domain_event, Snapshot):
+            raise TypeError(f"expected a Snapshot, not {type(domain_event).__name__}")
+        return encode_snapshot(self._type_of(domain_event.originator_id), domain_event)
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Snapshot[Any]:
+        stream = str(stored_event.originator_id)
+        return decode_snapshot(self._type_of(stream), stream, stored_event.originator_version, stored_event.state)
+
+    def _type_of(self, stream: str) -> AggregateType[Any]:
+        aggregate_type = self._aggregate_types.of_stream(stream)
+        if aggregate_type is None:
+            raise UnusableSnapshot(stream, 0, "no kind of aggregate has such streams")
+        return aggregate_type
+
+
+def encode_snapshot(aggregate_type: AggregateType[S], snapshot: Snapshot[S]) -> VersionedStoredEvent:
+    """Return the row of a snapshot.
+
+    Raises:
+        UnusableSnapshot: the state would not come back as it is. `evolve` never validates, so an old history may lead
+            to a state that its class refuses or changes.
+    """
+    stream, version = snapshot.originator_id, snapshot.originator_version
+    try:
+        data = canonical_json(snapshot.state.model_dump(mode="json"))
+    except (TypeError, ValueError) as error:
+        raise UnusableSnapshot(stream, version, str(error)) from error
+    if decode_snapshot(aggregate_type, stream, version, data).state != snapshot.state:
+        raise UnusableSnapshot(stream, version, "the state does not come back as it is")
+    topic = f"{aggregate_type.category}.Snapshot"
+    return VersionedStoredEvent(stream, version, topic, data, aggregate_type.snapshot_version)
+
+
+def decode_snapshot(aggregate_type: AggregateType[S], stream: str, version: int, data: bytes) -> Snapshot[S]:
+    """Return the snapshot of a row that was written for the aggregate type's current `snapshot_version`.
+
+    Raises:
+        UnusableSnapshot: the bytes are no such state.
+    """
+    try:
+        return Snapshot(stream, version, aggregate_type.state.model_validate_json(data))
+    except ValidationError as error:
+        raise UnusableSnapshot(stream, version, str(error)) from error
+
+
+class SnapshotTaker:
+    """Writes the snapshots that loads ask for, behind the requests that made them.
+
+    Every load says how many events it had to read after the newest snapshot. So one rule covers a stream that has
+    grown, a process that died before it wrote, a raised `snapshot_version` and deleted snapshots.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Any], policy: SnapshotPolicy) -> None:
+        self._pool = pool
+        self._policy = policy
+        self._waiting: dict[tuple[str, str], tuple[AggregateType[Any], Snapshot[Any]]] = {}
+        self._is_due = asyncio.Event()
+
+    def note(self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int) -> None:
+        """Remember to write a snapshot of `loaded` if the policy wants one; neither waits nor raises."""
+        if loaded.state is None or events_read < self._policy.interval(aggregate_type):
+            return
+        key = (tenant, loaded.id)
+        if key not in self._waiting and len(self._waiting) >= _MOST_WAITING:
+            return  # the stream's next load asks again
+        self._waiting[key] = (aggregate_type, Snapshot.take(loaded))
+        self._is_due.set()
+
+    async def run(self) -> None:
+        """Write until cancelled; what fails is logged and left to the stream's next load."""
+        while True:
+            await self._is_due.wait()
+            self._is_due.clear()
+            while self._waiting:
+                key = next(iter(self._waiting))
+                await self._take(key[0], *self._waiting.pop(key))
+
+    async def _take(self, tenant: str, aggregate_type: AggregateType[S], snapshot: Snapshot[S]) -> None:
+        try:
+            stored = encode_snapshot(aggregate_type, snapshot)
+            async with self._pool.connection() as connection:
+                await connection.execute(SAVE_SNAPSHOT, snapshot_parameters(tenant, stored), prepare=True)
+        except (UnusableSnapshot, psycopg.Error) as error:
+            log.warning("snapshot.not_taken", tenant=tenant, stream=snapshot.originator_id, error=str(error))
+        else:
+            log.debug("snapshot.taken", stream=snapshot.originator_id, version=snapshot.originator_version)
+
+
+def snapshot_parameters(tenant: str, stored: VersionedStoredEvent) -> dict[str, str | int | bytes]:
+    """Return what `SAVE_SNAPSHOT` takes."""
+    return {
+        "tenant": tenant,
+        "stream": str(stored.originator_id),
+        "version": stored.originator_version,
+        "schema_version": stored.class_version,
+        "topic": stored.topic,
+        "data": stored.state,
+    }

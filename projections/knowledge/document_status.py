@@ -1,0 +1,135 @@
+"""DocumentStatusView: one row for each document, with how far its processing is and why it failed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from domain.knowledge.events import (
+    DOCUMENT_EVENTS,
+    DocumentDeleted,
+    DocumentProcessed,
+    DocumentProcessingFailed,
+    DocumentProcessingStarted,
+    DocumentReprocessingRequested,
+    DocumentUploaded,
+)
+from domain.shared.events import Event
+from eventstore.records import RecordedEvent
+from projections.definition import Connection, Generation, Projection
+from projections.rows import Key, KeyedRows
+
+
+@dataclass(frozen=True)
+class DocumentRow:
+    """A row of the table `documents`; `version` and `position` are the last applied event's."""
+
+    tenant: str
+    document_id: UUID
+    owner: str
+    visibility: str
+    file_name: str
+    media_type: str
+    size: int
+    sha256: str
+    category: str | None
+    tags: list[str]
+    status: str
+    attempt: int
+    version: int
+    position: int
+    created_at: datetime
+    updated_at: datetime
+    title: str | None = None
+    language: str | None = None
+    characters: int | None = None
+    pages: int | None = None
+    chunk_count: int | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
+class DocumentStatusView(Projection):
+    NAME: ClassVar[str] = "document_status"
+    EVENTS: ClassVar[frozenset[type[Event]]] = frozenset(DOCUMENT_EVENTS)
+    TABLES: ClassVar[tuple[str, ...]] = ("documents",)
+    DDL: ClassVar[str] = """
+        create table {documents} (
+            tenant      text        not null,
+            document_id uuid        not null,
+            owner       text        not null,
+            visibility  text        not null,
+            file_name   text        not null,
+            media_type  text        not null,
+            size        bigint      not null,
+            sha256      text        not null,
+            category    text,
+            tags        text[]      not null,
+            status      text        not null,
+            attempt     integer     not null,
+            version     integer     not null,
+            position    bigint      not null,
+            created_at  timestamptz not null,
+            updated_at  timestamptz not null,
+            title       text,
+            language    text,
+            characters  integer,
+            pages       integer,
+            chunk_count integer,
+            reason      text,
+            message     text,
+            primary key (tenant, document_id)
+        );
+        create index on {documents} (tenant, created_at, document_id);
+        create index on {documents} (tenant, status, created_at, document_id);
+        create index on {documents} (tenant, sha256);
+    """
+
+    async def apply(
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
+    ) -> None:
+        await _ROWS.fold(connection, generation.table("documents"), events, key=_key, step=fold)
+
+
+def fold(row: DocumentRow | None, recorded: RecordedEvent) -> DocumentRow | None:
+    """Return the row of a document after one of its events."""
+    event = recorded.event
+    if isinstance(event, DocumentUploaded):
+        return DocumentRow(
+            tenant=recorded.tenant,
+            **event.model_dump(exclude={"tags", "visibility"}),
+            visibility=event.visibility.value,
+            tags=list(event.tags),
+            status="uploaded",
+            attempt=1,
+            version=recorded.version,
+            position=recorded.position,
+            created_at=recorded.recorded_at,
+            updated_at=recorded.recorded_at,
+        )
+    if row is None:
+        return None
+    row = replace(row, version=recorded.version, position=recorded.position, updated_at=recorded.recorded_at)
+    match event:
+        case DocumentProcessingStarted():
+            return replace(row, status="processing")
+        case DocumentProcessed():
+            found = event.model_dump(exclude={"document_id", "attempt", "content_sha256"})
+            return replace(row, status="processed", reason=None, message=None, **found)
+        case DocumentProcessingFailed():
+            return replace(row, status="failed", reason=event.reason, message=event.message)
+        case DocumentReprocessingRequested():
+            return replace(row, status="uploaded", attempt=event.attempt)
+        case DocumentDeleted():
+            return replace(row, status="deleted")
+        case _:
+            return row
+
+
+def _key(recorded: RecordedEvent) -> Key:
+    document_id: UUID = getattr(recorded.event, "document_id")  # noqa: B009 - every event of `EVENTS` has it
+    return recorded.tenant, document_id
+
+
+_ROWS = KeyedRows(DocumentRow, tenant="text", document_id="uuid")

@@ -1,0 +1,82 @@
+"""Rows by key: those that a batch touches are loaded at once, folded in memory, and written back in key order."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Generic, TypeVar
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from eventstore.records import RecordedEvent
+from projections.definition import Connection
+
+R = TypeVar("R")
+Key = tuple[Any, ...]
+
+JSON = {"json": True}
+"""Metadata of a dataclass field whose column is jsonb."""
+
+
+class KeyedRows(Generic[R]):
+    """The rows of one kind of table; `row_type` is a dataclass with a field for each column."""
+
+    def __init__(self, row_type: type[R], **key_types: str) -> None:
+        """Name the key's columns with their SQL types, tenant first.
+
+        Args:
+            row_type: a dataclass.
+            key_types: such as ``tenant="text", entry_id="uuid"``.
+        """
+        self._row_type = row_type
+        self._key_types = key_types
+        self._columns = [(field.name, field.metadata.get("json", False)) for field in fields(row_type)]  # type: ignore[arg-type]  # R is a dataclass
+
+    async def fold(
+        self,
+        connection: Connection,
+        table: str,
+        events: Sequence[RecordedEvent],
+        *,
+        key: Callable[[RecordedEvent], Key],
+        step: Callable[[R | None, RecordedEvent], R | None],
+    ) -> tuple[Mapping[Key, R], Mapping[Key, R]]:
+        """Fold `events` into the table; return the touched rows as they were and as they are."""
+        before = await self.load(connection, table, {key(event) for event in events})
+        after = dict(before)
+        for event in events:
+            row = step(after.get(key(event)), event)
+            if row is not None:
+                after[key(event)] = row
+        await self.save(connection, table, (after[each] for each in sorted(after)))
+        return before, after
+
+    async def load(self, connection: Connection, table: str, keys: Iterable[Key]) -> dict[Key, R]:
+        """Return the rows that exist of `keys`."""
+        names = ", ".join(self._key_types)
+        arrays = ", ".join(f"%s::{sql_type}[]" for sql_type in self._key_types.values())
+        columns = ", ".join(f"r.{name}" for name, _ in self._columns)
+        cursor = connection.cursor(row_factory=class_row(self._row_type))
+        await cursor.execute(
+            f"select {columns} from unnest({arrays}) as k ({names}) join {table} r using ({names})",
+            columns_of(keys, len(self._key_types)),
+        )
+        return {tuple(getattr(row, name) for name in self._key_types): row for row in await cursor.fetchall()}
+
+    async def save(self, connection: Connection, table: str, rows: Iterable[R]) -> None:
+        """Insert or replace `rows`."""
+        names = [name for name, _ in self._columns]
+        updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in self._key_types)
+        statement = (
+            f"insert into {table} ({', '.join(names)}) values ({', '.join(f'%({name})s' for name in names)}) "
+            f"on conflict ({', '.join(self._key_types)}) do update set {updates}"
+        )
+        await connection.cursor().executemany(statement, [self._parameters(row) for row in rows])
+
+    def _parameters(self, row: R) -> dict[str, Any]:
+        return {name: Jsonb(getattr(row, name)) if is_json else getattr(row, name) for name, is_json in self._columns}
+
+
+def columns_of(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Return rows of `width` values as arrays, one for each column, as `unnest` takes them."""
+    table = list(rows)
+    return [[row[column] for row in table] for column in range(width)]

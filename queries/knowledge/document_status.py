@@ -1,0 +1,141 @@
+"""DocumentStatusView: one document with its status, and lists of documents."""
+
+import asyncio
+import time
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from domain.knowledge.document import DocumentStatus
+from domain.knowledge.errors import DocumentNotFound
+from domain.knowledge.values import Label, Sha256
+from domain.shared.access import Permission, Visibility
+from queries.access import visible_to
+from queries.message import Answer, Asking, Page, Query
+from queries.paging import decode_cursor, page_of
+from queries.ports import Question
+
+_MODEL = "document_status"
+_PAUSE_SECONDS = 0.05
+_SETTLED = {DocumentStatus.PROCESSED, DocumentStatus.FAILED, DocumentStatus.DELETED}
+
+
+class Failure(BaseModel):
+    """Why a document could not be read: a stable code and a sentence for its owner."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    message: str
+
+
+class DocumentView(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    document_id: UUID
+    owner: str
+    visibility: Visibility
+    file_name: str
+    media_type: str
+    size: int
+    sha256: str
+    category: str | None
+    tags: list[str]
+    status: DocumentStatus
+    failure: Failure | None
+    title: str | None
+    language: str | None
+    characters: int | None
+    pages: int | None
+    chunk_count: int | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class GetDocument(Query):
+    """`wait_seconds` is how long to wait for the document to be processed, failed or deleted."""
+
+    PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
+    MODELS: ClassVar[tuple[str, ...]] = (_MODEL,)
+
+    document_id: UUID
+    wait_seconds: Annotated[float, Field(ge=0, le=60)] = 0
+
+
+class ListDocuments(Query):
+    """Documents that are not deleted, or those of one status, by any of the filters together."""
+
+    PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
+    MODELS: ClassVar[tuple[str, ...]] = (_MODEL,)
+
+    status: DocumentStatus | None = None
+    category: Label | None = None
+    sha256: Sha256 | None = None
+    owner: Label | None = None
+    sort: Literal["created_at", "-created_at"] = "-created_at"
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: str | None = None
+
+
+_COLUMNS = ", ".join(f"d.{column}" for column in DocumentView.model_fields if column != "failure")
+
+
+async def get_document(query: GetDocument, asking: Asking) -> Answer[DocumentView]:
+    """Return the document.
+
+    Raises:
+        DocumentNotFound: there is none that the actor may see; another tenant's is none.
+    """
+    access, parameters = visible_to(asking.actor, "d")
+    sql = (
+        f"select {_COLUMNS}, d.reason, d.message from {{document_status.documents}} d "
+        f"where d.document_id = %(document_id)s and {access}"
+    )
+    question = Question(query.MODELS, sql, {"document_id": query.document_id, **parameters})
+    deadline = time.monotonic() + query.wait_seconds
+    while True:
+        reading = await asking.read_models.read(asking.actor, question)
+        if not reading.rows:
+            raise DocumentNotFound(query.document_id)
+        document = _view(reading.rows[0])
+        if document.status in _SETTLED or time.monotonic() >= deadline:
+            return Answer(document, reading.position, reading.epoch)
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def list_documents(query: ListDocuments, asking: Asking) -> Answer[Page[DocumentView]]:
+    """Return a page of documents.
+
+    Raises:
+        InvalidCursor: the cursor is not of this list in this order.
+    """
+    access, parameters = visible_to(asking.actor, "d")
+    conditions = [access]
+    conditions += ["d.status = %(status)s"] if query.status else ["d.status <> 'deleted'"]
+    conditions += [f"d.{name} = %({name})s" for name in ("category", "sha256", "owner") if getattr(query, name)]
+    parameters |= query.model_dump(mode="json", exclude={"sort", "cursor"})
+    direction = "desc" if query.sort.startswith("-") else "asc"
+    if query.cursor is not None:
+        types: list[TypeAdapter[Any]] = [TypeAdapter(datetime), TypeAdapter(UUID)]
+        parameters["after"], parameters["after_id"] = decode_cursor(query.cursor, query.sort, types)
+        comparison = "<" if direction == "desc" else ">"
+        conditions.append(f"(d.created_at, d.document_id) {comparison} (%(after)s, %(after_id)s)")
+    sql = (
+        f"select {_COLUMNS}, d.reason, d.message from {{document_status.documents}} d "
+        f"where {' and '.join(conditions)} "
+        f"order by d.tenant {direction}, d.created_at {direction}, d.document_id {direction} limit %(limit)s + 1"
+    )
+    reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
+    items = [_view(row) for row in reading.rows]
+    page = page_of(items, reading.rows, query.limit, query.sort, ("created_at", "document_id"))
+    return Answer(page, reading.position, reading.epoch)
+
+
+def _view(row: dict[str, Any]) -> DocumentView:
+    failure = None
+    if row["status"] == DocumentStatus.FAILED:
+        failure = Failure(reason=row["reason"], message=row["message"])
+    return DocumentView.model_validate({**row, "failure": failure})

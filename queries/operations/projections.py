@@ -1,0 +1,44 @@
+"""How every projection is: its generations, and how far each lane is behind the log."""
+
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from domain.shared.access import Permission
+from queries.message import Answer, Asking, Query
+from queries.ports import Question
+
+
+class LaneView(BaseModel):
+    """`lag` counts the events of the log that the lane has not passed; `owner` is the worker that runs it, if any."""
+
+    model_config = ConfigDict(frozen=True)
+
+    projection: str
+    generation: int
+    status: Literal["building", "live", "retired"]
+    lane: int
+    position: int
+    lag: int
+    owner: str | None
+    advanced_at: datetime
+    failures: int
+    error: str | None
+
+
+class ListProjections(Query):
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+    MODELS: ClassVar[tuple[str, ...]] = ()
+
+
+async def list_projections(query: ListProjections, asking: Asking) -> Answer[list[LaneView]]:
+    sql = (
+        "select l.projection, l.generation, g.status, l.lane, l.position, varve.head() - l.position as lag, "
+        "case when l.leased_until > clock_timestamp() then l.owner end as owner, l.advanced_at, l.failures, l.error "
+        "from varve.lanes l join varve.generations g using (projection, generation) "
+        "order by l.projection, l.generation, l.lane"
+    )
+    reached = await asking.read_models.reached(())
+    reading = await asking.read_models.read(asking.actor, Question((), sql))
+    return Answer([LaneView.model_validate(row) for row in reading.rows], reached.head, reached.epoch)

@@ -1,0 +1,244 @@
+"""Cuts a document into passages for the embedder, along its structure and with exact offsets.
+
+Sections are what headings open. Inside a section, blocks are packed into chunks of about equal size; a block that is
+too long is cut after sentences, then lines and clauses, then words, and only then between characters.
+"""
+
+import re
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from domain.shared.text import Tokenizer
+from workers.documents.document import Block, BlockKind, ParsedDocument
+
+SPECIAL_TOKENS = 2
+"""What the model adds to every input, [CLS] and [SEP]: they count towards its limit."""
+
+_SMALLEST_LIMIT = 16
+_CHARACTERS_PER_TOKEN = 16
+_SMALLEST_SHARE = 0.5
+_JOINER = "\u200d"
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[”’」』）】\"']*|\n\s*\n")
+_LINE_OR_CLAUSE_END = re.compile(r"\n|[,;:](?=\s)|[，；：、]")
+_WORD_END = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document.
+
+    Attributes:
+        ordinal: its place among the document's chunks, from 0.
+        text: exactly ``document.text[start:end]``, with no white space at its ends.
+        start: its offset in the document's text.
+        end: where it ends, exclusive.
+        heading_path: the titles of the sections that it is in, the outermost first.
+        page: the number of the page on which it starts, None where the format has none.
+    """
+
+    ordinal: int
+    text: str
+    start: int
+    end: int
+    heading_path: tuple[str, ...]
+    page: int | None
+
+
+def chunk(
+    document: ParsedDocument, tokenizer: Tokenizer, max_tokens: int, *, target_tokens: int | None = None
+) -> list[Chunk]:
+    """Return the document's chunks in order; together they hold every character but white space exactly once.
+
+    Args:
+        document: what was parsed.
+        tokenizer: the embedding model's own.
+        max_tokens: the longest input of the model, its `SPECIAL_TOKENS` included; no chunk is longer.
+        target_tokens: about how long chunks should be, special tokens included; `max_tokens` when not given.
+
+    Raises:
+        ValueError: `max_tokens` is below 16, where single characters may not fit.
+    """
+    if max_tokens < _SMALLEST_LIMIT:
+        raise ValueError(f"max_tokens is {max_tokens}, but must be at least {_SMALLEST_LIMIT}")
+    limit = max_tokens - SPECIAL_TOKENS
+    target = max(1, min(target_tokens or max_tokens, max_tokens) - SPECIAL_TOKENS)
+    measure = _Measure(document.text, tokenizer)
+    page_starts = [page.start for page in document.pages]
+    chunks: list[Chunk] = []
+    for section in _sections(document):
+        for packed in _pack(_cut(section, measure, target), measure, target):
+            for start, end in _fitting(*packed, tokenizer, limit, document.text):
+                page = document.pages[bisect_right(page_starts, start) - 1].number if page_starts else None
+                chunks.append(Chunk(len(chunks), document.text[start:end], start, end, section.heading_path, page))
+    return chunks
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """The spans of blocks that may share a chunk, and the headings above them."""
+
+    heading_path: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+class _Measure:
+    """Counts tokens between two offsets; the text is tokenised once."""
+
+    def __init__(self, text: str, tokenizer: Tokenizer) -> None:
+        self.text = text
+        self.starts = [start for start, _ in tokenizer.spans(text)]
+
+    def tokens(self, start: int, end: int) -> int:
+        """The tokens that start in the range, or more where a run without tokens is very long."""
+        counted = bisect_left(self.starts, end) - bisect_left(self.starts, start)
+        return max(counted, (end - start) // _CHARACTERS_PER_TOKEN)
+
+    def reach(self, start: int, end: int, budget: int) -> int:
+        """The offset up to which at most `budget` tokens follow `start`, at least one character on."""
+        index = bisect_left(self.starts, start) + budget
+        by_tokens = self.starts[index] if index < len(self.starts) else end
+        return max(start + 1, min(end, by_tokens, start + budget * _CHARACTERS_PER_TOKEN))
+
+
+def _sections(document: ParsedDocument) -> Iterator[_Section]:
+    """A heading opens a section, unless only headings came before it: a chapter's title joins its first section's."""
+    spans: list[tuple[int, int]] = []
+    above: list[Block] = []
+    has_content = False
+    for block, start, end in _covering(document):
+        if block is not None and block.kind is BlockKind.HEADING:
+            if has_content:
+                yield _Section(tuple(heading.title for heading in above), tuple(spans))
+                spans, has_content = [], False
+            above = [heading for heading in above if heading.level < block.level] + [block]
+        else:
+            has_content = True
+        spans.append((start, end))
+    if spans:
+        yield _Section(tuple(heading.title for heading in above), tuple(spans))
+
+
+def _covering(document: ParsedDocument) -> Iterator[tuple[Block | None, int, int]]:
+    """Yield the blocks, and what is written between them as blocks of no kind: front matter, link definitions."""
+    done = 0
+    for block in document.blocks:
+        if block.start >= done:
+            yield from ((None, *span) for span in _trimmed(document.text, done, block.start))
+            yield block, block.start, block.end
+            done = block.end
+    yield from ((None, *span) for span in _trimmed(document.text, done, len(document.text)))
+
+
+def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the range without white space at its ends, or nothing when it holds nothing else."""
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    if start < end:
+        yield start, end
+
+
+def _cut(section: _Section, measure: _Measure, target: int) -> Iterator[tuple[int, int]]:
+    """Yield pieces of at most `target` tokens; a piece is never empty and never only white space."""
+    for start, end in section.spans:
+        for piece_start, piece_end in _pieces(measure, start, end, target):
+            yield from _trimmed(measure.text, piece_start, piece_end)
+
+
+def _pieces(measure: _Measure, start: int, end: int, target: int) -> Iterator[tuple[int, int]]:
+    if measure.tokens(start, end) <= target:
+        yield start, end
+        return
+    for sentence_start, sentence_end in _split(measure.text, start, end, _SENTENCE_END):
+        if measure.tokens(sentence_start, sentence_end) <= target:
+            yield sentence_start, sentence_end
+        else:
+            yield from _parts_of_sentence(measure, sentence_start, sentence_end, target)
+
+
+def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    done = start
+    for match in pattern.finditer(text, start, end):
+        if match.end() > done:
+            yield done, match.end()
+            done = match.end()
+    if done < end:
+        yield done, end
+
+
+def _parts_of_sentence(measure: _Measure, start: int, end: int, target: int) -> Iterator[tuple[int, int]]:
+    while measure.tokens(start, end) > target:
+        cut = _good_cut(measure.text, start, measure.reach(start, end, target), end)
+        yield start, cut
+        start = cut
+    if start < end:
+        yield start, end
+
+
+def _good_cut(text: str, start: int, reach: int, end: int) -> int:
+    """The best place to cut in ``(start, reach]``: a clause's end in its later half, else a word's, else any."""
+    if reach >= end:
+        return end
+    half = start + (reach - start) // 2
+    for pattern, earliest in ((_LINE_OR_CLAUSE_END, half), (_WORD_END, start)):
+        ends = [match.end() for match in pattern.finditer(text, earliest, reach) if match.end() > start]
+        if ends:
+            return ends[-1]
+    cut = reach
+    while cut > start and not _may_cut(text, cut):
+        cut -= 1
+    return cut if cut > start else reach
+
+
+def _may_cut(text: str, cut: int) -> bool:
+    """Whether both sides of the cut are whole characters to a reader: accents and joined emoji stay together."""
+    following, previous = text[cut : cut + 1], text[cut - 1 : cut]
+    if _JOINER in (following, previous):
+        return False
+    return not following or not (unicodedata.category(following).startswith("M") or "🏻" <= following <= "🏿")
+
+
+def _pack(pieces: Iterator[tuple[int, int]], measure: _Measure, target: int) -> Iterator[tuple[int, int]]:
+    """Join neighbours into spans of about equal size: a long section must not end in a chunk of three words."""
+    every = list(pieces)
+    if not every:
+        return
+    total = measure.tokens(every[0][0], every[-1][1])
+    share = ceil(total / ceil(total / target)) if total else target
+    start, end = every[0]
+    for piece_start, piece_end in every[1:]:
+        if _joins(measure, (start, end), (piece_start, piece_end), share, target):
+            end = piece_end
+        else:
+            yield start, end
+            start, end = piece_start, piece_end
+    yield start, end
+
+
+def _joins(measure: _Measure, current: tuple[int, int], piece: tuple[int, int], share: int, target: int) -> bool:
+    together = measure.tokens(current[0], piece[1])
+    if together <= share:
+        return True
+    return together <= target and measure.tokens(*current) < share * _SMALLEST_SHARE
+
+
+def _fitting(start: int, end: int, tokenizer: Tokenizer, limit: int, text: str) -> Iterator[tuple[int, int]]:
+    """Yield the span, cut again where its own tokens are too many: a word that was cut may count differently."""
+    for trimmed_start, trimmed_end in _trimmed(text, start, end):
+        spans = tokenizer.spans(text[trimmed_start:trimmed_end])
+        if len(spans) <= limit or trimmed_end - trimmed_start == 1:
+            yield trimmed_start, trimmed_end
+            return
+        cut = _recut(text, trimmed_start, trimmed_end, spans, limit)
+        yield from _fitting(trimmed_start, cut, tokenizer, limit, text)
+        yield from _fitting(cut, trimmed_end, tokenizer, limit, text)
+
+
+def _recut(text: str, start: int, end: int, spans: Sequence[tuple[int, int]], limit: int) -> int:
+    """Halve what is a little too long, and never return one of its ends."""
+    reach = start + min(spans[limit][0], (end - start + 1) // 2)
+    return _good_cut(text, start, max(start + 1, min(reach, end - 1)), end)

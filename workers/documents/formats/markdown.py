@@ -1,0 +1,75 @@
+"""Reads Markdown: the text is the source itself, so that offsets, links and code stay as written."""
+
+import re
+from itertools import accumulate
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from workers.documents.detection import MediaType
+from workers.documents.document import Block, BlockKind, ParsedDocument
+from workers.documents.formats.plain_text import decode_clean
+from workers.documents.limits import ParserLimits
+from workers.documents.titles import choose_title
+
+_KINDS = {
+    "heading_open": BlockKind.HEADING,
+    "paragraph_open": BlockKind.PARAGRAPH,
+    "blockquote_open": BlockKind.PARAGRAPH,
+    "html_block": BlockKind.PARAGRAPH,
+    "bullet_list_open": BlockKind.LIST,
+    "ordered_list_open": BlockKind.LIST,
+    "table_open": BlockKind.TABLE,
+    "fence": BlockKind.CODE,
+    "code_block": BlockKind.CODE,
+}
+_FRONT_MATTER = re.compile(r"---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
+_FRONT_MATTER_TITLE = re.compile(r"^title:[ \t]*([\"']?)(.+?)\1[ \t]*$", re.MULTILINE)
+
+
+def parse_markdown(content: bytes, filename: str, limits: ParserLimits) -> ParsedDocument:
+    """Read a Markdown file; headings keep their marks in the text and lose them in `Block.title`."""
+    text = decode_clean(content, limits)
+    front = _FRONT_MATTER.match(text)
+    body = _masked(text, front.end()) if front else text
+    blocks = _blocks(body, text)
+    declared = _FRONT_MATTER_TITLE.search(front.group(1)) if front else None
+    title = choose_title(declared.group(2) if declared else None, blocks, filename)
+    return ParsedDocument(title, None, MediaType.MARKDOWN, text, blocks)
+
+
+def _masked(text: str, end: int) -> str:
+    """Front matter is no Markdown: its lines are emptied, their number kept."""
+    return "\n" * text.count("\n", 0, end) + text[end:]
+
+
+def _blocks(body: str, text: str) -> tuple[Block, ...]:
+    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    lines = text.split("\n")
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    found = []
+    for index, token in enumerate(tokens):
+        kind = _KINDS.get(token.type)
+        if kind is None or token.level or token.map is None:
+            continue
+        start, end = _trimmed(text, starts[token.map[0]], min(starts[token.map[1]], len(text)))
+        if start == end:
+            continue
+        is_heading = kind is BlockKind.HEADING
+        title = _words(tokens[index + 1]) if is_heading else ""
+        found.append(Block(kind, start, end, int(token.tag[1]) if is_heading else 0, title))
+    return tuple(found)
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    piece = text[start:end]
+    stripped = piece.strip()
+    if not stripped:
+        return start, start
+    start += piece.index(stripped[0])
+    return start, start + len(stripped)
+
+
+def _words(inline: Token) -> str:
+    parts = (child.content or " " * (child.type == "softbreak") for child in inline.children or ())
+    return " ".join("".join(parts).split())

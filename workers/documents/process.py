@@ -1,0 +1,116 @@
+"""Processes one document: the file is parsed, cut into passages and stored; a command records how it ended."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+import structlog
+
+from commands.bus import CommandBus
+from commands.errors import RememberedRefusal
+from commands.knowledge.process_document import (
+    CompleteDocumentProcessing,
+    FailDocumentProcessing,
+    ProcessDocument,
+)
+from commands.message import Command, CommandRequest
+from domain.knowledge.content import DocumentContent, Passage
+from domain.knowledge.document import DOCUMENT, Document, ProcessedContent
+from domain.shared.access import system_actor
+from domain.shared.errors import DomainError
+from domain.shared.text import Tokenizer
+from eventstore.load import AggregateRepository
+from workers.blobs import Blobs
+from workers.documents.chunking import chunk
+from workers.documents.document import ParsedDocument
+from workers.documents.isolation import parse_isolated
+from workers.documents.limits import ParserLimits
+from workers.documents.rejection import DocumentRejected
+from workers.jobs import Job
+
+log = structlog.get_logger()
+
+_MOST_ATTEMPTS = 10
+_COMMANDS = UUID("6f1c3f0e-53a5-5a3e-9d5c-6a1c8a0b7c11")
+_MAX_CONTENT_BYTES = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentProcessor:
+    """Handles the jobs that `projections.knowledge.document_jobs` makes."""
+
+    commands: CommandBus
+    repository: AggregateRepository
+    blobs: Blobs
+    tokenizer: Tokenizer
+    max_tokens: int
+    limits: ParserLimits
+
+    async def handle(self, job: Job) -> None:
+        """Process the document of `job`; harmless when a worker that died had done so already."""
+        document_id, attempt = UUID(job.reference), int(job.payload["attempt"])
+        structlog.contextvars.bind_contextvars(tenant=job.tenant, document_id=job.reference, attempt=attempt)
+        try:
+            await self._send(job, ProcessDocument(document_id=document_id, attempt=attempt))
+            outcome = await self._outcome(job, document_id, attempt)
+            await self._send(job, outcome)
+        except (DomainError, RememberedRefusal) as refusal:
+            log.info("document.attempt_over", reason=type(refusal).__name__)
+
+    async def _outcome(self, job: Job, document_id: UUID, attempt: int) -> Command:
+        if job.attempts > _MOST_ATTEMPTS:
+            message = "Processing this file failed several times on our side. Try again later, or tell your operator."
+            return FailDocumentProcessing(
+                document_id=document_id, attempt=attempt, reason="internal_error", message=message
+            )
+        loaded = await self.repository.load(DOCUMENT, job.tenant, document_id)
+        if loaded.state is None:
+            raise LookupError(f"document {document_id} of tenant {job.tenant} has a job but no events")
+        try:
+            parsed = await self._parse(job.tenant, loaded.state)
+            content = await self._store(job.tenant, parsed)
+        except DocumentRejected as rejected:
+            log.info("document.rejected", reason=rejected.reason)
+            return FailDocumentProcessing(
+                document_id=document_id, attempt=attempt, reason=rejected.reason, message=rejected.sentence
+            )
+        return CompleteDocumentProcessing(document_id=document_id, attempt=attempt, content=content)
+
+    async def _parse(self, tenant: str, document: Document) -> ParsedDocument:
+        async with self.blobs.local_path(tenant, document.sha256) as path:
+            return await parse_isolated(path, document.file_name, document.media_type, self.limits)
+
+    async def _store(self, tenant: str, parsed: ParsedDocument) -> ProcessedContent:
+        chunks = await asyncio.to_thread(chunk, parsed, self.tokenizer, self.max_tokens)
+        passages = tuple(
+            Passage(
+                ordinal=each.ordinal,
+                start=each.start,
+                end=each.end,
+                text=each.text,
+                heading_path=each.heading_path,
+                page=each.page,
+            )
+            for each in chunks
+        )
+        content = DocumentContent(text=parsed.text, passages=passages)
+        stored = await self.blobs.put_bytes(tenant, content.model_dump_json().encode(), _MAX_CONTENT_BYTES)
+        return ProcessedContent(
+            title=parsed.title,
+            language=parsed.language,
+            media_type=parsed.media_type,
+            characters=len(parsed.text),
+            pages=len(parsed.pages) or None,
+            chunk_count=len(passages),
+            content_sha256=stored.sha256,
+        )
+
+    async def _send(self, job: Job, command: Command) -> None:
+        """Send a command whose id follows from the job, so that it takes effect once however often it is sent."""
+        name = f"{job.tenant}/{job.reference}/{job.payload['attempt']}/{command.name()}"
+        request = CommandRequest(
+            actor=system_actor(job.tenant),
+            command_id=uuid5(_COMMANDS, name),
+            correlation_id=UUID(job.payload["correlation_id"]),
+        )
+        await self.commands.execute(command, request)

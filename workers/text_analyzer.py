@@ -1,0 +1,177 @@
+"""The analyzer of the full-text leg: English words are stemmed, scripts without spaces become n-grams."""
+
+import hashlib
+import re
+import threading
+import unicodedata
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from importlib import metadata
+
+# PostgreSQL's `english` stop words: src/backend/snowball/stopwords/english.stop, PostgreSQL 18.
+_STOP_WORDS = frozenset(
+    """
+    i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it
+    its itself they them their theirs themselves what which who whom this that these those am is are was were be been
+    being have has had having do does did doing a an the and but if or because as until while of at by for with about
+    against between into through during before after above below to from up down in out on off over under again further
+    then once here there when where why how all any both each few more most other some such no nor not only own same so
+    than too very s t can will just don should now
+    """.split()  # noqa: SIM905 - reads like the file it was taken from
+)
+
+# Scripts written without spaces, as the inside of a character class: Thai, Lao, Myanmar, Khmer; Han with its
+# extensions and radicals, kana, bopomofo, hangul.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1100-\u11ff"
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3040-\u30fa\u30fc-\u318f\u31a0-\u31bf"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"
+    "\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
+)
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+# Soft hyphen, (non-)joiners, word joiner, byte order mark, variation selectors: they show nothing and part no words.
+_INVISIBLE = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_MARK_PLANES = range(0x300, 0x20000)  # where Unicode keeps combining marks, variation selectors apart
+_DOTTED_CAPITAL_I = "\u0130"  # the one character whose lower case is longer than itself
+
+_LONGEST_TERM = 64
+_DIGEST_LENGTH = 16
+
+
+class TextAnalyzer:
+    """Turns text into terms; stateless, and safe in several threads.
+
+    Text is normalised (NFKC), lower-cased and cut into words. English stop words are dropped and words stemmed
+    (Snowball's `english`); words with digits stay as they are. A run of a script without spaces gives each character
+    and each pair of neighbours. A word longer than 64 characters is cut and ends in a digest of the whole.
+    """
+
+    @property
+    def identity(self) -> str:
+        """What changes whenever the same text may give other terms; an index generation carries it."""
+        stemmer = metadata.version("snowballstemmer")
+        return f"english-unspaced@1+snowball{stemmer}+unicode{unicodedata.unidata_version}"
+
+    def terms(self, text: str) -> list[str]:
+        """Return the terms of `text` in order, repeated as often as they occur."""
+        if text.isascii():
+            return [term for word in _ASCII_WORD.findall(text.lower()) if (term := _english_term(word)) is not None]
+        return [term for term, _, _ in _terms_of(_lowered(_normalized(text)))]
+
+    def term_spans(self, text: str) -> list[tuple[str, int, int]]:
+        """Return (term, start, end) with character offsets into `text` as it was given; terms as in `terms`."""
+        lowered, starts, ends = _aligned(text)
+        return [(term, starts[start], ends[end - 1]) for term, start, end in _terms_of(lowered)]
+
+
+def _normalized(text: str) -> str:
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+
+
+def _lowered(normalized: str) -> str:
+    """Return `normalized` in lower case, of the same length; both forms of the small sigma become one."""
+    return normalized.replace(_DOTTED_CAPITAL_I, "i").lower().replace("ς", "σ")
+
+
+def _terms_of(lowered: str) -> Iterator[tuple[str, int, int]]:
+    for match in _run_pattern().finditer(lowered):
+        start, end = match.span()
+        if match.lastgroup == "unspaced":
+            yield from _grams(lowered, start, end)
+        elif (term := _english_term(match.group())) is not None:
+            yield term, start, end
+
+
+def _grams(text: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+    for position in range(start, end):
+        yield text[position], position, position + 1
+        if position + 2 <= end:
+            yield text[position : position + 2], position, position + 2
+
+
+@cache
+def _run_pattern() -> re.Pattern[str]:
+    marks = _combining_marks()
+    spaced = rf"[^\W_{_UNSPACED}]"
+    return re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|{spaced}(?:{spaced}|[{marks}])*")
+
+
+def _combining_marks() -> str:
+    """Return all combining marks as the inside of a character class: to `re` they are no word characters."""
+    characters = map(chr, _MARK_PLANES)
+    return "".join(character for character in characters if unicodedata.category(character).startswith("M"))
+
+
+@lru_cache(maxsize=131_072)
+def _english_term(word: str) -> str | None:
+    """Return the term of a lower-cased word, or None for a stop word."""
+    if word in _STOP_WORDS:
+        return None
+    bounded = _bounded(word)
+    return _stem(bounded) if bounded.isalpha() and len(word) <= _LONGEST_TERM else bounded
+
+
+def _bounded(word: str) -> str:
+    if len(word) <= _LONGEST_TERM:
+        return word
+    digest = hashlib.blake2b(word.encode(), digest_size=_DIGEST_LENGTH // 2).hexdigest()
+    return word[: _LONGEST_TERM - _DIGEST_LENGTH] + digest
+
+
+class _Stemmer(threading.local):
+    """One Snowball stemmer per thread: it keeps the word that it works on in its attributes."""
+
+    def __init__(self) -> None:
+        import snowballstemmer
+
+        self.english = snowballstemmer.stemmer("english")
+
+
+@cache
+def _stemmer() -> _Stemmer:
+    return _Stemmer()
+
+
+def _stem(word: str) -> str:
+    stem: str = _stemmer().english.stemWord(word)
+    return stem
+
+
+def _aligned(text: str) -> tuple[str, list[int], list[int]]:
+    """Return the normalised, lower-cased text and, for each of its characters, where it starts and ends in `text`."""
+    plain = unicodedata.is_normalized("NFKC", text) and _INVISIBLE.search(text) is None
+    if plain:
+        return _lowered(text), list(range(len(text))), list(range(1, len(text) + 1))
+    normalized: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for start, end, characters in _groups(text):
+        normalized.append(characters)
+        starts.extend([start] * len(characters))
+        ends.extend([end] * len(characters))
+    return _lowered("".join(normalized)), starts, ends
+
+
+def _groups(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield (start, end, normal form) of the smallest parts of `text` that normalise independently of each other."""
+    start, group = 0, ""
+    for position, character in enumerate(text):
+        if group and _INVISIBLE.match(character) is None and not _joins(group, character):
+            yield start, position, unicodedata.normalize("NFKC", group)
+            start, group = position, ""
+        if _INVISIBLE.match(character) is None:
+            group += character
+        elif not group:
+            start = position + 1
+    if group:
+        yield start, len(text), unicodedata.normalize("NFKC", group)
+
+
+def _joins(group: str, character: str) -> bool:
+    """Whether `character` may reorder or compose with `group`, so that the two must be normalised together."""
+    if character.isascii():
+        return False
+    if unicodedata.combining(unicodedata.normalize("NFKD", character)[0]):
+        return True
+    apart = unicodedata.normalize("NFKC", group) + unicodedata.normalize("NFKC", character)
+    return unicodedata.normalize("NFKC", group + character) != apart
