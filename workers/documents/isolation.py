@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _PARSE_PROCESS = ("-m", "workers.documents.parse_process")
 _BYTES_PER_CHARACTER = 6  # JSON spells a control character with six; a character of any script takes four at most
 _ANSWER_OVERHEAD = 64 * 1024 * 1024
 _READ = 256 * 1024
+_LONGEST_FILENAME = 1_000
 
 
 class ParserUnavailable(Exception):
@@ -40,7 +42,7 @@ async def parse_isolated(
     """Read the file at `path` in a fresh process within `limits`.
 
     Args:
-        path: where the content lies, absolute.
+        path: where the content lies.
         filename: as the user named it; it decides between kinds of text and gives the last choice of a title.
         declared_media_type: as the sender declared it; only used where the content leaves the type open.
         limits: how much the document may cost.
@@ -51,22 +53,14 @@ async def parse_isolated(
             memory `too_large`.
         ParserUnavailable: when the process could not begin.
     """
-    require_size(await asyncio.to_thread(_size, path), limits)
-    request = dump_request(ParseRequest(str(path), filename, declared_media_type, limits))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",  # isolated: -P and no environment or user site
-        *program,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={"LANG": "C.UTF-8"},
-        cwd="/",
-        start_new_session=True,
-    )
+    location, size = await asyncio.to_thread(_locate, path)
+    require_size(size, limits)
+    request = dump_request(ParseRequest(location, filename[-_LONGEST_FILENAME:], declared_media_type, limits))
+    process, answers = await _start(program, request)
     try:
-        async with asyncio.timeout(limits.seconds):
-            output = await _converse(process, request, limits)
+        async with asyncio.timeout(limits.seconds), _reader(answers) as reader:
+            output = await _collect(reader, limits)
+            await process.wait()
     except TimeoutError:
         raise _took_too_long(limits) from None
     finally:
@@ -75,25 +69,60 @@ async def parse_isolated(
     return replace(document, language=await asyncio.to_thread(detect_language, document))
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
+def _locate(path: Path) -> tuple[str, int]:
+    """The process works in another folder, so it needs an absolute path."""
+    return str(path.absolute()), path.stat().st_size
 
 
-async def _converse(process: asyncio.subprocess.Process, request: bytes, limits: ParserLimits) -> bytes:
-    """Hand over the request and collect the answer, as far as an honest one can be long."""
-    if process.stdin is None or process.stdout is None:
-        raise ParserUnavailable
-    with suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(request)
-        await process.stdin.drain()
-    process.stdin.close()
+async def _start(program: tuple[str, ...], request: bytes) -> tuple[asyncio.subprocess.Process, int]:
+    """Start the process with its request waiting; return it and the descriptor of its answers.
+
+    The pipes are our own: asyncio's `wait` does not return while one of its pipes is full or held by another process.
+    """
+    question, ask = os.pipe()
+    answers, answer = os.pipe()
+    try:
+        os.write(ask, request)  # shorter than a pipe's buffer, so that it cannot block
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",  # isolated: -P and no environment or user site
+            *program,
+            stdin=question,
+            stdout=answer,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"LANG": "C.UTF-8"},
+            cwd="/",
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(answers)
+        raise
+    finally:
+        for descriptor in (question, ask, answer):
+            os.close(descriptor)
+    return process, answers
+
+
+@asynccontextmanager
+async def _reader(descriptor: int) -> AsyncIterator[asyncio.StreamReader]:
+    reader = asyncio.StreamReader()
+    file = os.fdopen(descriptor, "rb", buffering=0)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, file)
+    try:
+        yield reader
+    finally:
+        transport.close()
+
+
+async def _collect(reader: asyncio.StreamReader, limits: ParserLimits) -> bytes:
+    """Read the answer, as far as an honest one can be long."""
     most = limits.max_text_characters * _BYTES_PER_CHARACTER + _ANSWER_OVERHEAD
     output = bytearray()
-    while piece := await process.stdout.read(_READ):
+    while piece := await reader.read(_READ):
         output += piece
         if len(output) > most:
             raise _too_long_an_answer()
-    await process.wait()
     return bytes(output)
 
 
