@@ -26,7 +26,7 @@ class FusionWeights:
     """
 
     usual: float = 0.55
-    cjk: float = 0.2
+    cjk: float = 0.15
 
     def of(self, question: str) -> float:
         """Return the share of the vector leg for `question`."""

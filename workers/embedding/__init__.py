@@ -1,0 +1,1 @@
+"""Embedders and tokenizers: the adapters behind the ports of `domain.shared.text`."""

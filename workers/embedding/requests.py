@@ -1,0 +1,91 @@
+"""Embeds the passages that the vector leg asks for, in batches across documents, into the cache."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from domain.shared.text import Embedder
+from eventstore.wake import CHANNEL
+
+log = structlog.get_logger()
+
+_BATCH = 64
+_LEASE_SECONDS = 60.0
+_POLL_SECONDS = 1.0
+_RETRY_SECONDS = 2.0
+
+_CLAIM = """
+with free as (
+    select tenant, model, content_hash from varve.embedding_requests
+    where model = %(model)s and (leased_until is null or leased_until < clock_timestamp())
+    limit %(limit)s for update skip locked
+)
+update varve.embedding_requests r set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+from free where (r.tenant, r.model, r.content_hash) = (free.tenant, free.model, free.content_hash)
+returning r.tenant, r.content_hash, r.content
+"""
+_STORE = """
+insert into varve.embeddings (tenant, model, content_hash, embedding)
+select tenant, %(model)s, content_hash, embedding
+from unnest(%(tenants)s::text[], %(hashes)s::bytea[], %(vectors)s::vector[]) as u (tenant, content_hash, embedding)
+order by tenant, content_hash
+on conflict do nothing
+"""
+_DONE = """
+delete from varve.embedding_requests r
+using unnest(%(tenants)s::text[], %(hashes)s::bytea[]) as u (tenant, content_hash)
+where (r.tenant, r.model, r.content_hash) = (u.tenant, %(model)s, u.content_hash)
+"""
+
+
+class EmbeddingRequests:
+    """Works off the requests of one model until cancelled; no transaction is open while the model computes."""
+
+    def __init__(self, embedder: Embedder, pool: AsyncConnectionPool[Any]) -> None:
+        self._embedder = embedder
+        self._pool = pool
+        self._look = asyncio.Event()
+
+    def wake(self) -> None:
+        self._look.set()
+
+    async def run(self) -> None:
+        """Embed whatever is asked for; what a dead worker had claimed is free again after its lease."""
+        while True:
+            self._look.clear()
+            try:
+                while await self._embed_some():
+                    pass
+            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+                log.warning("embedding.database_lost", error=str(error))
+            except Exception:
+                log.exception("embedding.failed")
+                await asyncio.sleep(_RETRY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), _POLL_SECONDS)
+
+    async def _embed_some(self) -> bool:
+        """Embed one batch; return whether there was any."""
+        model = self._embedder.model.key
+        async with self._pool.connection() as connection:
+            claim = {"model": model, "limit": _BATCH, "seconds": _LEASE_SECONDS}
+            rows = await (await connection.execute(_CLAIM, claim)).fetchall()
+        if not rows:
+            return False
+        vectors = await self._embedder.embed([content for _, _, content in rows])
+        parameters = {
+            "model": model,
+            "tenants": [tenant for tenant, _, _ in rows],
+            "hashes": [content_hash for _, content_hash, _ in rows],
+            "vectors": [str(list(vector)) for vector in vectors],
+        }
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(_STORE, parameters)
+            await connection.execute(_DONE, parameters)
+            await connection.execute("select pg_notify(%s, '')", (CHANNEL,))  # wakes the vector leg
+        log.info("embedding.stored", passages=len(rows))
+        return True
