@@ -14,6 +14,7 @@ from api.knowledge import documents, entries
 from api.middleware import RequestContext
 from api.operations import routes as operations
 from api.problems import add_problem_handlers
+from api.search import routes as search
 from api.services import Services
 
 PREFIX = "/api/v1"
@@ -33,7 +34,7 @@ def create_api(services: Services) -> FastAPI:
     app.state.services = services
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
-    for router in (entries.router, activity.router, operations.router):
+    for router in (entries.router, search.router, activity.router, operations.router):
         app.include_router(router, prefix=PREFIX)
     app.include_router(documents.router, prefix=PREFIX, max_body_size=services.max_upload_bytes + _FORM_BYTES)
     app.include_router(health.router)

@@ -1,11 +1,11 @@
-"""The `eventsourcing` library's recorders over our own log: choose it by `PERSISTENCE_MODULE=eventstore.persistence`."""
+"""The `eventsourcing` library's recorders over our log, chosen by `PERSISTENCE_MODULE=eventstore.persistence`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Thread
-from time import monotonic, time_ns
+from time import monotonic, sleep, time_ns
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,7 +13,8 @@ import psycopg
 import structlog
 from eventsourcing import persistence as library
 from eventsourcing.domain import DomainEventProtocol
-from psycopg.rows import namedtuple_row
+from eventsourcing.utils import Environment, EnvType
+from psycopg.rows import namedtuple_row, tuple_row
 from psycopg_pool import ConnectionPool
 
 from domain.shared.ids import uuid7
@@ -42,18 +43,18 @@ _HIGHEST_VERSION = 2**31 - 1
 _HIGHEST_POSITION = 2**63 - 1
 
 _SELECT_EVENTS = """
-select stream, version, topic, class_version, data from varve.events
+select stream, version, topic, data, class_version from varve.events
 where tenant = %(tenant)s and stream = %(stream)s and version > %(gt)s and version <= %(lte)s
 order by version {direction} limit %(limit)s::bigint
 """
 _SELECT_SNAPSHOTS = """
-select stream, version, topic, schema_version as class_version, data from varve.snapshots
+select stream, version, topic, data, schema_version from varve.snapshots
 where tenant = %(tenant)s and stream = %(stream)s and version > %(gt)s and version <= %(lte)s
   and schema_version = coalesce(%(schema_version)s::smallint, schema_version)
 order by version {direction}, schema_version {direction} limit %(limit)s::bigint
 """
 _SELECT_NOTIFICATIONS = """
-select position, stream, version, topic, class_version, data from varve.events
+select stream, version, topic, data, position, class_version from varve.events
 where tenant = %(tenant)s and position >= %(first)s and position <= %(last)s and stream is not null
   and (cardinality(%(topics)s::text[]) = 0 or topic = any (%(topics)s::text[]))
 order by position limit %(limit)s
@@ -109,6 +110,8 @@ class Datastore:
             max_size=_CONNECTIONS,
             timeout=10.0,
             kwargs={"autocommit": True, "options": SESSION_OPTIONS},
+            # Threads rarely come here, so a connection may have died since; better to ask than an unknown outcome.
+            check=ConnectionPool.check_connection,
             open=False,
             name="varve_writer_of_library",
         )
@@ -219,18 +222,9 @@ class VarveApplicationRecorder(VarveAggregateRecorder, library.ApplicationRecord
             "limit": limit,
         }
         with self._datastore.connection() as connection:
-            cursor = connection.cursor(row_factory=namedtuple_row, binary=True)
-            return [
-                VersionedNotification(
-                    originator_id=row.stream,
-                    originator_version=row.version,
-                    topic=row.topic,
-                    state=row.data,
-                    class_version=row.class_version,
-                    id=row.position,
-                )
-                for row in cursor.execute(_SELECT_NOTIFICATIONS, parameters)
-            ]
+            cursor = connection.cursor(row_factory=tuple_row, binary=True)
+            # The columns stand in the order of the fields.
+            return [VersionedNotification(*row) for row in cursor.execute(_SELECT_NOTIFICATIONS, parameters)]
 
     def max_notification_id(self) -> int | None:
         with self._datastore.connection() as connection:
@@ -275,7 +269,8 @@ class LogSubscription(library.ListenNotifySubscription[library.ApplicationRecord
                     self._wake_by(connection)
             except psycopg.Error as error:
                 log.warning("wake.listener_lost", channel=CHANNEL, error=str(error))
-                self._wait(_POLL_SECONDS)
+                self._has_been_notified.set()
+                sleep(_POLL_SECONDS)
 
     def _wake_by(self, connection: psycopg.Connection[Any]) -> None:
         next_poll = monotonic()  # at once: events may have come before the connection listened
@@ -284,11 +279,6 @@ class LogSubscription(library.ListenNotifySubscription[library.ApplicationRecord
             if is_notified or monotonic() >= next_poll:
                 self._has_been_notified.set()
                 next_poll = monotonic() + _POLL_SECONDS
-
-    def _wait(self, seconds: float) -> None:
-        """Poll without a listener."""
-        self._has_been_notified.set()
-        self._stopped.wait(seconds)
 
 
 class SnapshotRecorder(library.AggregateRecorder):
@@ -311,6 +301,7 @@ class SnapshotRecorder(library.AggregateRecorder):
                 if connection.execute(_HAS_SNAPSHOT, parameters).fetchone() is not None:
                     raise library.IntegrityError(f"{stored.originator_id} has a snapshot of that version")
                 connection.execute(SAVE_SNAPSHOT, parameters)
+        return None
 
     def select_events(
         self,
@@ -335,7 +326,7 @@ class VarveFactory(library.InfrastructureFactory[library.TrackingRecorder]):
 
     WRITER_DATABASE_URL = "VARVE_WRITER_DATABASE_URL"
 
-    def __init__(self, env: library.Environment | library.EnvType | None) -> None:
+    def __init__(self, env: Environment | EnvType | None) -> None:
         super().__init__(env)
         database_url = self.env.get(self.WRITER_DATABASE_URL)
         if not database_url:
@@ -398,11 +389,10 @@ def _stream_parameters(
 def _stored_events(
     connection: psycopg.Connection[Any], query: str, parameters: dict[str, Any], *, desc: bool
 ) -> list[library.StoredEvent]:
-    cursor = connection.cursor(row_factory=namedtuple_row, binary=True)
-    return [
-        VersionedStoredEvent(row.stream, row.version, row.topic, row.data, row.class_version)
-        for row in cursor.execute(query.format(direction="desc" if desc else "asc"), parameters)
-    ]
+    cursor = connection.cursor(row_factory=tuple_row, binary=True)
+    # The columns stand in the order of the fields.
+    rows = cursor.execute(query.format(direction="desc" if desc else "asc"), parameters)
+    return [VersionedStoredEvent(*row) for row in rows]
 
 
 def _wake_readers(connection: psycopg.Connection[Any]) -> None:

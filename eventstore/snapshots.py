@@ -177,11 +177,16 @@ class SnapshotTaker:
         while True:
             await self._is_due.wait()
             self._is_due.clear()
-            while self._waiting:
-                key = next(iter(self._waiting))
-                await self._take(key[0], *self._waiting.pop(key))
+            await self.write_waiting()
 
-    async def _take(self, tenant: str, aggregate_type: AggregateType[S], snapshot: Snapshot[S]) -> None:
+    async def write_waiting(self) -> None:
+        """Write the snapshots that are waiting now."""
+        while self._waiting:
+            (tenant, stream), (aggregate_type, snapshot) = next(iter(self._waiting.items()))
+            del self._waiting[tenant, stream]
+            await self._write(tenant, aggregate_type, snapshot)
+
+    async def _write(self, tenant: str, aggregate_type: AggregateType[S], snapshot: Snapshot[S]) -> None:
         try:
             stored = encode_snapshot(aggregate_type, snapshot)
             async with self._pool.connection() as connection:
@@ -192,13 +197,13 @@ class SnapshotTaker:
             log.debug("snapshot.taken", stream=snapshot.originator_id, version=snapshot.originator_version)
 
 
-def snapshot_parameters(tenant: str, stored: VersionedStoredEvent) -> dict[str, str | int | bytes]:
+def snapshot_parameters(tenant: str, stored: StoredEvent) -> dict[str, str | int | bytes]:
     """Return what `SAVE_SNAPSHOT` takes."""
     return {
         "tenant": tenant,
         "stream": str(stored.originator_id),
         "version": stored.originator_version,
-        "schema_version": stored.class_version,
+        "schema_version": stored.class_version if isinstance(stored, VersionedStoredEvent) else 1,
         "topic": stored.topic,
         "data": stored.state,
     }

@@ -48,6 +48,8 @@ class Projection(ABC):
     DDL: ClassVar[str] = ""
     """SQL that makes the tables, each named as ``{name}``."""
     LANES: ClassVar[int] = 1
+    BATCH: ClassVar[int] = 1000
+    """The most events that are applied in one transaction."""
     IS_REBUILDABLE: ClassVar[bool] = True
     """False for reactors: their rows are work, and doing it twice would be wrong."""
 
@@ -57,15 +59,22 @@ class Projection(ABC):
 
     def definition(self) -> str:
         """Return what changes when the same events would give other rows."""
-        return f"{zlib.crc32(self.DDL.encode()):08x}"
+        return f"{zlib.crc32(self.ddl().encode()):08x}"
 
-    async def prepare(self, connection: Connection, events: Sequence[RecordedEvent]) -> Any:
+    def ddl(self) -> str:
+        """Return the SQL that makes the tables of a generation."""
+        return self.DDL
+
+    async def prepare(  # noqa: B027 - most projections need nothing more
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
+    ) -> Any:
         """Fetch what `apply` needs besides the events, before the transaction begins.
+
+        The lane's lease makes this worker the only one that writes the tables, so what is read here still holds then.
 
         Raises:
             NotReadyError: it is still being made.
         """
-        del connection, events
 
     @abstractmethod
     async def apply(

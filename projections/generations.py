@@ -121,7 +121,7 @@ async def _create(connection: Connection, projection: Projection, generation: Ge
         "definition": projection.definition(),
     }
     if projection.TABLES:
-        await connection.execute(projection.DDL.format(**generation.tables(projection.TABLES)))
+        await connection.execute(projection.ddl().format(**generation.tables(projection.TABLES)))
     for table in projection.TABLES:
         await connection.execute(_SECURE.format(table=generation.table(table)))
     await connection.execute(_INSERT, parameters)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ tracer = trace.get_tracer("varve.projections")
 
 _BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _MAX_LINKS = 64
+_LONGEST_ERROR = 1000
 
 Step = Callable[[str], None]
 
@@ -71,8 +71,9 @@ class Lane:
                 log.warning("lane.database_lost", lane=self._lease.key, error=str(error))
                 await asyncio.sleep(_BACKOFF_SECONDS[0])
                 continue
-            except Exception:  # noqa: BLE001 - whatever a fold raises stops its own lane and no other
-                await self._report(traceback.format_exc())
+            except Exception as error:
+                log.exception("lane.failed", lane=self._lease.key, position=self._position)
+                await self._report(error)
                 await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
                 failures += 1
                 continue
@@ -90,12 +91,18 @@ class Lane:
             return False
         lease, projection = self._lease, self._projection
         events = [event for event in window.events if projection.takes(event, lease.lane, lease.lanes)]
+        while len(events) > projection.BATCH:
+            batch, events = events[: projection.BATCH], events[projection.BATCH :]
+            await self._apply(batch, batch[-1].position)
         await self._apply(events, window.scanned_to)
-        self._position = window.scanned_to
-        self._on_step("committed")
         return True
 
     async def _apply(self, events: Sequence[RecordedEvent], to: int) -> None:
+        await self._write(events, to)
+        self._position = to
+        self._on_step("committed")
+
+    async def _write(self, events: Sequence[RecordedEvent], to: int) -> None:
         async with self._pool.connection() as connection:
             if not events:
                 await advance(connection, self._lease, self._position, to)
@@ -103,7 +110,7 @@ class Lane:
             with tracer.start_as_current_span("projection.batch", links=_links(events)) as span:
                 span.set_attribute("varve.projection", self._projection.NAME)
                 span.set_attribute("varve.events", len(events))
-                prepared = await self._projection.prepare(connection, events)
+                prepared = await self._projection.prepare(connection, self._lease.tables, events)
                 async with connection.transaction():
                     await self._projection.apply(connection, self._lease.tables, events, prepared)
                     self._on_step("rows_written")
@@ -115,11 +122,10 @@ class Lane:
         async with self._pool.connection() as connection:
             self._is_building = not await swap_when_caught_up(connection, self._lease.tables)
 
-    async def _report(self, error: str) -> None:
-        log.error("lane.failed", lane=self._lease.key, position=self._position, error=error)
+    async def _report(self, error: Exception) -> None:
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
-                await note_failure(connection, self._lease, error)
+                await note_failure(connection, self._lease, f"{type(error).__name__}: {error}"[:_LONGEST_ERROR])
 
 
 def _links(events: Sequence[RecordedEvent]) -> list[trace.Link]:

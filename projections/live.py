@@ -39,6 +39,7 @@ class Pointers:
 @dataclass(frozen=True, slots=True)
 class Rows:
     rows: Sequence[dict[str, Any]]
+    generations: Mapping[str, int]
     positions: Mapping[str, int]
     epoch: str
 
@@ -73,6 +74,8 @@ class _Question(Protocol):
     def sql(self) -> str: ...
     @property
     def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def settings(self) -> Mapping[str, str]: ...
 
 
 class _Actor(Protocol):
@@ -145,6 +148,8 @@ class LiveReadModels:
                 # One implicit transaction: the tenant's setting ends with it. Positions first: rows are no older.
                 async with connection.pipeline():
                     await connection.execute(SET_TENANT, (tenant,))
+                    for name, value in question.settings.items():
+                        await connection.execute("select set_config(%s, %s, true)", (name, value))
                     pointer_cursor = await connection.execute(_POINTERS, (list(question.models),))
                     cursor = connection.cursor(row_factory=dict_row)
                     await cursor.execute(question.sql.format_map(tables), question.parameters)
@@ -156,7 +161,7 @@ class LiveReadModels:
         if pointers.generations != generations:
             self._generations |= pointers.generations
             return None
-        return Rows(rows, pointers.positions, pointers.epoch)
+        return Rows(rows, pointers.generations, pointers.positions, pointers.epoch)
 
 
 def _pointers(rows: Sequence[Any]) -> Pointers:

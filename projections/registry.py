@@ -8,18 +8,30 @@ from projections.knowledge.document_jobs import DocumentJobs
 from projections.knowledge.document_status import DocumentStatusView
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from projections.operations.rebuild_requests import RebuildRequests
+from projections.search.text_leg import SearchTextLeg
+from projections.search.vector_leg import SearchVectorLeg
 
-REBUILDABLE = frozenset({"knowledge_entry_list", "document_status", "user_activity"})
+REBUILDABLE = frozenset({"knowledge_entry_list", "document_status", "user_activity", "search_text", "search_vector"})
 """The names that an operator may ask to be rebuilt; a test holds that they are those of `build_projections`."""
 
 
-def build_projections(*, wake_documents: Callable[[], None]) -> list[Projection]:
+def build_projections(
+    *, text_leg: SearchTextLeg, vector_leg: SearchVectorLeg, wake_documents: Callable[[], None]
+) -> list[Projection]:
     """Return what a projection worker runs.
 
     Args:
+        text_leg: with the analyzer that questions are asked with.
+        vector_leg: with the embedding model that questions are asked with.
         wake_documents: wakes the document workers; may be lost.
     """
-    read_models: list[Projection] = [KnowledgeEntryListView(), DocumentStatusView(), UserActivityView()]
+    read_models: list[Projection] = [
+        KnowledgeEntryListView(),
+        DocumentStatusView(),
+        UserActivityView(),
+        text_leg,
+        vector_leg,
+    ]
     reactors: list[Projection] = [
         DocumentJobs(wake_documents),
         RebuildRequests({projection.NAME: projection for projection in read_models}),

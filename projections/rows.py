@@ -41,14 +41,27 @@ class KeyedRows(Generic[R]):
         step: Callable[[R | None, RecordedEvent], R | None],
     ) -> tuple[Mapping[Key, R], Mapping[Key, R]]:
         """Fold `events` into the table; return the touched rows as they were and as they are."""
+        before, after = await self.folded(connection, table, events, key=key, step=step)
+        await self.save(connection, table, after.values())
+        return before, after
+
+    async def folded(
+        self,
+        connection: Connection,
+        table: str,
+        events: Sequence[RecordedEvent],
+        *,
+        key: Callable[[RecordedEvent], Key],
+        step: Callable[[R | None, RecordedEvent], R | None],
+    ) -> tuple[Mapping[Key, R], Mapping[Key, R]]:
+        """Return the touched rows as they are and as `events` make them, in key order, without writing."""
         before = await self.load(connection, table, {key(event) for event in events})
         after = dict(before)
         for event in events:
             row = step(after.get(key(event)), event)
             if row is not None:
                 after[key(event)] = row
-        await self.save(connection, table, (after[each] for each in sorted(after)))
-        return before, after
+        return before, {each: after[each] for each in sorted(after)}
 
     async def load(self, connection: Connection, table: str, keys: Iterable[Key]) -> dict[Key, R]:
         """Return the rows that exist of `keys`."""

@@ -17,6 +17,8 @@ class Question:
     models: tuple[str, ...]
     sql: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of PostgreSQL for this question alone."""
 
 
 class Reading(Protocol):
@@ -27,6 +29,9 @@ class Reading(Protocol):
 
     @property
     def positions(self) -> Mapping[str, int]: ...
+
+    @property
+    def generations(self) -> Mapping[str, int]: ...
 
     @property
     def position(self) -> int: ...

@@ -9,15 +9,20 @@ from queries.knowledge.history import GetHistory, GetStateAt, get_history, get_s
 from queries.message import Query, QueryHandler
 from queries.operations.commands import GetCommand, get_command
 from queries.operations.projections import ListProjections, list_projections
+from queries.search.message import Search
 
-HANDLERS: dict[type[Query], QueryHandler[Any, Any]] = {
-    GetEntry: get_entry,
-    ListEntries: list_entries,
-    GetDocument: get_document,
-    ListDocuments: list_documents,
-    ListActivity: list_activity,
-    GetCommand: get_command,
-    ListProjections: list_projections,
-    GetHistory: get_history,
-    GetStateAt: get_state_at,
-}
+
+def build_handlers(search: QueryHandler[Search, Any]) -> dict[type[Query], QueryHandler[Any, Any]]:
+    """Return the handlers; `search` has the embedding model and the analyzer that the index was made with."""
+    return {
+        Search: search,
+        GetEntry: get_entry,
+        ListEntries: list_entries,
+        GetDocument: get_document,
+        ListDocuments: list_documents,
+        ListActivity: list_activity,
+        GetCommand: get_command,
+        ListProjections: list_projections,
+        GetHistory: get_history,
+        GetStateAt: get_state_at,
+    }

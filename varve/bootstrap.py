@@ -16,12 +16,13 @@ from psycopg_pool import AsyncConnectionPool
 from api.services import Services
 from api.tokens import TokenIssuer, TokenVerifier, signing_key
 from commands.bus import CommandBus
-from commands.registry import build_handlers
+from commands.registry import build_handlers as build_command_handlers
+from domain.knowledge.content import DocumentContent
 from domain.knowledge.errors import DocumentTooLarge
 from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.operations.events import OPERATIONS_EVENTS
 from domain.shared.events import register_events
-from domain.shared.text import Tokenizer
+from domain.shared.text import Embedder, Tokenizer
 from eventstore.append import Appender
 from eventstore.load import AggregateRepository
 from eventstore.log import LogReader
@@ -33,8 +34,12 @@ from projections.engine import Engine
 from projections.knowledge.document_jobs import JOB_KIND
 from projections.live import LiveReadModels
 from projections.registry import REBUILDABLE, build_projections
+from projections.search.sources import Contents, SourceReader
+from projections.search.text_leg import SearchTextLeg
+from projections.search.vector_leg import SearchVectorLeg
 from queries.bus import QueryBus
-from queries.registry import HANDLERS as QUERY_HANDLERS
+from queries.registry import build_handlers as build_query_handlers
+from queries.search.search import SearchSettings, search_handler
 from varve.pools import open_pool
 from varve.settings import Settings
 from varve.system import SystemClock, TimeOrderedIds
@@ -43,8 +48,13 @@ from workers.blobs import Blobs, BlobTooLarge, StoredBlob
 from workers.broker import DOCUMENTS, PROJECTIONS, create_broker
 from workers.documents.limits import ParserLimits
 from workers.documents.process import DocumentProcessor
+from workers.embedding.hashing import HashingEmbedder
+from workers.embedding.minilm import MiniLmEmbedder
+from workers.embedding.requests import EmbeddingRequests
 from workers.embedding.tokenizer import PatternTokenizer, WordPieceTokenizer
 from workers.jobs import JobRunner
+from workers.passages import PassageCutter
+from workers.text_analyzer import TextAnalyzer
 from workers.waking import Waker
 
 _WRITER_CONNECTIONS = 8
@@ -110,7 +120,7 @@ async def open_platform(
         yield Platform(
             settings=settings,
             commands=CommandBus(
-                handlers=build_handlers(REBUILDABLE),
+                handlers=build_command_handlers(REBUILDABLE),
                 appender=Appender(writer, mapper, appended),
                 repository=repository,
                 clock=SystemClock(),
@@ -118,7 +128,7 @@ async def open_platform(
                 key_seconds=settings.idempotency_hours * 3600,
             ),
             queries=QueryBus(
-                handlers=QUERY_HANDLERS,
+                handlers=build_query_handlers(search_handler(embedder(settings), TextAnalyzer(), SearchSettings())),
                 read_models=read_models,
                 streams=TenantStreams(reader, types),
                 wait_seconds=settings.wait_seconds,
@@ -126,7 +136,7 @@ async def open_platform(
             read_models=read_models,
             repository=repository,
             reader_pool=reader,
-            blobs=Blobs(LocalStore(str(settings.blobs), mkdir=True)),
+            blobs=open_blobs(settings),
         )
 
 
@@ -179,8 +189,15 @@ async def open_engine(
         pool = await stack.enter_async_context(open_pool(settings, "varve_projector", _PROJECTOR_CONNECTIONS))
         waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
         _run_until_closed(stack, waker.run())
+        blobs = open_blobs(settings)
+        sources = SourceReader(PassageCutter(tokenizer(settings), _MAX_TOKENS).of_entry, contents_of(blobs))
+        projections = build_projections(
+            text_leg=SearchTextLeg(TextAnalyzer(), sources),
+            vector_leg=SearchVectorLeg(embedder(settings).model, sources, waker.wake),
+            wake_documents=waker.wake,
+        )
         yield Engine(
-            [*build_projections(wake_documents=waker.wake), *more_projections],
+            [*projections, *more_projections],
             pool=pool,
             reader=LogReader(event_types()),
             listen_url=settings.role_url("varve_projector"),
@@ -190,9 +207,27 @@ async def open_engine(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentWork:
+    """What a document worker runs: the processing of documents, and the embedding of passages."""
+
+    jobs: JobRunner
+    embeddings: EmbeddingRequests
+
+    def wake(self) -> None:
+        self.jobs.wake()
+        self.embeddings.wake()
+
+    async def run(self) -> None:
+        """Run both until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.jobs.run())
+            group.create_task(self.embeddings.run())
+
+
 @asynccontextmanager
-async def open_document_jobs(settings: Settings, broker: dramatiq.Broker | None = None) -> AsyncIterator[JobRunner]:
-    """Open what processes documents in one worker process; the caller runs it."""
+async def open_document_work(settings: Settings, broker: dramatiq.Broker | None = None) -> AsyncIterator[DocumentWork]:
+    """Open what one document worker process does; the caller runs it."""
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(open_platform(settings, broker))
         pool = await stack.enter_async_context(open_pool(settings, "varve_projector", _DOCUMENT_CONNECTIONS))
@@ -200,11 +235,36 @@ async def open_document_jobs(settings: Settings, broker: dramatiq.Broker | None 
             commands=platform.commands,
             repository=platform.repository,
             blobs=platform.blobs,
-            tokenizer=tokenizer(settings),
-            max_tokens=_MAX_TOKENS,
+            cutter=PassageCutter(tokenizer(settings), _MAX_TOKENS),
             limits=ParserLimits(max_bytes=settings.max_upload_bytes),
         )
-        yield JobRunner(JOB_KIND, processor.handle, pool=pool, concurrency=_DOCUMENTS_AT_ONCE)
+        yield DocumentWork(
+            jobs=JobRunner(JOB_KIND, processor.handle, pool=pool, concurrency=_DOCUMENTS_AT_ONCE),
+            embeddings=EmbeddingRequests(embedder(settings), pool),
+        )
+
+
+def open_blobs(settings: Settings) -> Blobs:
+    """Return the blob store, its folder made."""
+    return Blobs(LocalStore(str(settings.blobs), mkdir=True))
+
+
+def contents_of(blobs: Blobs) -> Contents:
+    """Return what reads the extracted content of documents."""
+
+    async def content(tenant: str, sha256: str) -> DocumentContent:
+        return DocumentContent.model_validate_json(await blobs.get_bytes(tenant, sha256))
+
+    return content
+
+
+def embedder(settings: Settings) -> Embedder:
+    """Return the configured embedder; its weights are loaded by the first text."""
+    match settings.embedder:
+        case "minilm":
+            return MiniLmEmbedder(settings.models)
+        case "hashing":
+            return HashingEmbedder()
 
 
 def tokenizer(settings: Settings) -> Tokenizer:

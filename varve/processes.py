@@ -6,7 +6,7 @@ import uvloop
 
 from api.app import create_api
 from varve import telemetry
-from varve.bootstrap import open_api_services, open_document_jobs, open_engine
+from varve.bootstrap import open_api_services, open_document_work, open_engine
 from varve.settings import Settings
 from workers.actors import declare_document_actors, declare_projection_actors
 from workers.broker import DOCUMENTS, PROJECTIONS, create_broker
@@ -56,9 +56,9 @@ def run_document_worker(settings: Settings) -> None:
     provider = telemetry.set_up(settings, "varve-documents")
 
     async def service(broker: dramatiq.Broker) -> None:
-        async with open_document_jobs(settings, broker) as jobs:
-            declare_document_actors(broker, jobs.wake)
-            await jobs.run()
+        async with open_document_work(settings, broker) as work:
+            declare_document_actors(broker, work.wake)
+            await work.run()
 
     run_worker_process(create_broker(settings.required_redis_url()), DOCUMENTS, _WAKING_THREADS, service)
     provider.shutdown()

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import structlog
 
+from varve.client import URL_FILE
 from varve.embedded import EmbeddedServices
 from varve.migrate import migrate
 from varve.servers import is_embedded, with_embedded_servers
@@ -159,12 +160,15 @@ async def _our_processes(settings: Settings) -> AsyncIterator[RunningSystem]:
         name: ChildProcess(name, arguments, environment, log_folder / f"{name}.log")
         for name, arguments in _arguments(settings).items()
     }
+    url_file = settings.data_directory / URL_FILE
     tasks = [asyncio.create_task(process.run(), name=name) for name, process in processes.items()]
     try:
         url = f"http://{settings.api_host}:{settings.api_port}"
         await _wait_until_ready(url, log_folder)
+        url_file.write_text(url, encoding="utf-8")
         yield RunningSystem(settings, url, log_folder, processes)
     finally:
+        url_file.unlink(missing_ok=True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,7 +4,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Passage(BaseModel):
-    """A stretch of a document's text; `text` is exactly the document's text from `start` to `end`."""
+    """A stretch of a source's text; `text` is exactly the source's text from `start` to `end`.
+
+    `embedded` is what its vector is made of: the title, and the passage with as much around it as the model reads.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -12,6 +15,7 @@ class Passage(BaseModel):
     start: int
     end: int
     text: str
+    embedded: str
     heading_path: tuple[str, ...]
     page: int | None
 

@@ -40,6 +40,7 @@ class Candidate:
     Attributes:
         text: its BM25 score, or None when it holds none of the question's terms.
         cosine: its cosine with the question, or None when it has no vector (yet).
+        group: candidates of one source and one group are folded to one hit; all of a source, when they have none.
     """
 
     chunk: int
@@ -47,11 +48,12 @@ class Candidate:
     source_id: UUID
     text: float | None = None
     cosine: float | None = None
+    group: int | None = None
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A source in the ranking.
+    """A source, or a group of its chunks, in the ranking.
 
     Attributes:
         score: what the ranking goes by; from 0 to 1 in the hybrid mode, else the leg's own best score.
@@ -152,9 +154,9 @@ def _scaled(candidates: Sequence[Candidate]) -> dict[int, float]:
 
 def _ranked(scores: Mapping[Candidate, float]) -> list[Hit]:
     """Fold chunks to sources: a source counts what its best chunk does. Best first."""
-    sources: dict[tuple[str, UUID], list[Candidate]] = {}
+    sources: dict[tuple[str, UUID, int | None], list[Candidate]] = {}
     for candidate in sorted(scores, key=lambda candidate: (-round(scores[candidate], _DECIMALS), candidate.chunk)):
-        sources.setdefault((candidate.source_kind, candidate.source_id), []).append(candidate)
+        sources.setdefault((candidate.source_kind, candidate.source_id, candidate.group), []).append(candidate)
     hits = [
         Hit(
             source_kind=chunks[0].source_kind,

@@ -1,4 +1,4 @@
-"""The command line: `varve up` and everything that an operator or an auditor does."""
+"""The root of the command line: starting, migrating, serving, tokens, settings."""
 
 import asyncio
 import sys
@@ -6,35 +6,63 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from pydantic import ValidationError
 
 from domain.shared.access import Actor, Role
+from eventstore.errors import EventStoreError
 from varve import telemetry
 from varve.bootstrap import token_issuer
+from varve.cli import events, knowledge, projections
+from varve.cli.output import console, running_settings, show
+from varve.client import ApiError
 from varve.embedded import EmbeddedServicesError
 from varve.migrate import migrate_now
 from varve.processes import run_api, run_document_worker, run_projection_worker
-from varve.servers import with_running_servers
 from varve.settings import MissingSettingError, Settings
+from varve.testing import run_tests
 from varve.up import NotReadyError, PortInUseError, RunningSystem, running_system, until_signal
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="An event-sourced knowledge and agent platform.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An event-sourced knowledge and agent platform.",
+)
 token_app = typer.Typer(no_args_is_help=True, help="Bearer tokens for the API.")
 config_app = typer.Typer(no_args_is_help=True, help="Settings.")
 app.add_typer(token_app, name="token")
 app.add_typer(config_app, name="config")
+app.add_typer(events.app, name="events")
+app.add_typer(projections.app, name="projections")
+app.command("ingest")(knowledge.ingest_files)
+app.command("search")(knowledge.search)
+app.command("demo")(knowledge.demo)
 
-console = Console(stderr=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_MENDABLE = (
+    ApiError,
+    EmbeddedServicesError,
+    EventStoreError,
+    FileNotFoundError,
+    MissingSettingError,
+    NotReadyError,
+    PortInUseError,
+)
 
 
 def main() -> None:
     """Run the command line; an error that a person can mend is one sentence, not a traceback."""
     try:
         app()
-    except (EmbeddedServicesError, MissingSettingError, NotReadyError, PortInUseError) as error:
+    except _MENDABLE as error:
         console.print(f"[red]{error}[/red]", soft_wrap=True)
         sys.exit(1)
+    except ValidationError as error:
+        if error.title != "Settings":
+            raise
+        for each in error.errors():
+            name = ".".join(str(part) for part in each["loc"]).upper()
+            console.print(f"[red]The setting VARVE_{name} is not valid: {each['msg']}[/red]", soft_wrap=True)
+        sys.exit(2)
 
 
 @app.command()
@@ -44,7 +72,7 @@ def up() -> None:
     async def run() -> None:
         telemetry.set_up(settings, "varve-up")
         async with running_system(settings) as system:
-            _greet(system)
+            greet(system)
             await until_signal()
             console.print("Stopping …")
 
@@ -55,13 +83,13 @@ def up() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    migrate_now(_settings())
+    migrate_now(running_settings())
 
 
 @app.command()
 def api() -> None:
     """Serve the HTTP API."""
-    run_api(_settings())
+    run_api(running_settings())
 
 
 @app.command()
@@ -70,7 +98,13 @@ def worker(kind: Annotated[str, typer.Argument(help="projections or documents")]
     runners = {"projections": run_projection_worker, "documents": run_document_worker}
     if kind not in runners:
         raise typer.BadParameter(f"choose one of: {', '.join(runners)}")
-    runners[kind](_settings())
+    runners[kind](running_settings())
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(context: typer.Context) -> None:
+    """Run every check and test of a source checkout; arguments go to pytest."""
+    sys.exit(run_tests(list(context.args)))
 
 
 @token_app.command("create")
@@ -81,26 +115,25 @@ def token_create(
     hours: Annotated[float, typer.Option(min=0.001, help="How long it is valid.")] = 24,
 ) -> None:
     """Print a bearer token."""
-    roles = frozenset(role or [Role.EDITOR])
-    issuer = token_issuer(_settings())
-    print(issuer.issue(Actor(tenant=tenant, user=user, roles=roles), timedelta(hours=hours)))  # noqa: T201 - the result
+    try:
+        actor = Actor(tenant=tenant, user=user, roles=frozenset(role or [Role.EDITOR]))
+        show(token_issuer(running_settings()).issue(actor, timedelta(hours=hours)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @config_app.command("show")
 def config_show() -> None:
     """Print every setting, secrets hidden."""
-    for name, value in _settings().model_dump().items():
-        print(f"{name} = {value}")  # noqa: T201 - the result
+    for name, value in running_settings().model_dump().items():
+        show(f"{name} = {value}")
 
 
-def _settings() -> Settings:
-    return asyncio.run(with_running_servers(Settings()))
-
-
-def _greet(system: RunningSystem) -> None:
+def greet(system: RunningSystem) -> None:
+    """Say where the system is, and print a token that can be pasted."""
     roles = frozenset({Role.EDITOR, Role.ADMIN, Role.OPERATOR})
     token = token_issuer(system.settings).issue(Actor(tenant="demo", user="you", roles=roles), timedelta(hours=24))
     console.print(f"\n[bold green]Varve is up.[/bold green]  API {system.url}  documentation {system.url}/docs")
     console.print(f"Logs of its processes: {system.log_folder}\n\nA token for the tenant `demo`, valid for a day:\n")
-    print(f"export VARVE_TOKEN={token}\n", flush=True)  # noqa: T201 - ready to paste, never wrapped
+    show(f"export VARVE_TOKEN={token}\n")
     console.print("Stop everything with Ctrl-C.")

@@ -14,19 +14,19 @@ from commands.knowledge.process_document import (
     ProcessDocument,
 )
 from commands.message import Command, CommandRequest
-from domain.knowledge.content import DocumentContent, Passage
+from domain.knowledge.content import DocumentContent
 from domain.knowledge.document import DOCUMENT, Document, ProcessedContent
 from domain.shared.access import system_actor
 from domain.shared.errors import DomainError
-from domain.shared.text import Tokenizer
 from eventstore.load import AggregateRepository
 from workers.blobs import Blobs
-from workers.documents.chunking import chunk
 from workers.documents.document import ParsedDocument
 from workers.documents.isolation import parse_isolated
 from workers.documents.limits import ParserLimits
 from workers.documents.rejection import DocumentRejected
+from workers.documents.titles import choose_title
 from workers.jobs import Job
+from workers.passages import PassageCutter
 
 log = structlog.get_logger()
 
@@ -42,8 +42,7 @@ class DocumentProcessor:
     commands: CommandBus
     repository: AggregateRepository
     blobs: Blobs
-    tokenizer: Tokenizer
-    max_tokens: int
+    cutter: PassageCutter
     limits: ParserLimits
 
     async def handle(self, job: Job) -> None:
@@ -68,7 +67,7 @@ class DocumentProcessor:
             raise LookupError(f"document {document_id} of tenant {job.tenant} has a job but no events")
         try:
             parsed = await self._parse(job.tenant, loaded.state)
-            content = await self._store(job.tenant, parsed)
+            content = await self._store(job.tenant, parsed, loaded.state.file_name)
         except DocumentRejected as rejected:
             log.info("document.rejected", reason=rejected.reason)
             return FailDocumentProcessing(
@@ -80,19 +79,9 @@ class DocumentProcessor:
         async with self.blobs.local_path(tenant, document.sha256) as path:
             return await parse_isolated(path, document.file_name, document.media_type, self.limits)
 
-    async def _store(self, tenant: str, parsed: ParsedDocument) -> ProcessedContent:
-        chunks = await asyncio.to_thread(chunk, parsed, self.tokenizer, self.max_tokens)
-        passages = tuple(
-            Passage(
-                ordinal=each.ordinal,
-                start=each.start,
-                end=each.end,
-                text=each.text,
-                heading_path=each.heading_path,
-                page=each.page,
-            )
-            for each in chunks
-        )
+    async def _store(self, tenant: str, parsed: ParsedDocument, file_name: str) -> ProcessedContent:
+        is_named_by_file = parsed.title == choose_title(None, (), file_name)
+        passages = await asyncio.to_thread(self.cutter.of_document, parsed, "" if is_named_by_file else parsed.title)
         content = DocumentContent(text=parsed.text, passages=passages)
         stored = await self.blobs.put_bytes(tenant, content.model_dump_json().encode(), _MAX_CONTENT_BYTES)
         return ProcessedContent(

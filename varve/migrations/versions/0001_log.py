@@ -12,4 +12,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Run the file of the same name: the plain SQL is what a reviewer reads."""
-    op.get_bind().connection.driver_connection.execute(Path(__file__).with_suffix(".sql").read_bytes())
+    op.get_bind().exec_driver_sql(
+        Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"), execution_options={"no_parameters": True}
+    )

@@ -1,0 +1,139 @@
+"""SearchIndexView, text leg: BM25 postings of every passage, and the statistics of terms, for each tenant."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import orjson
+
+from domain.shared.events import Event
+from domain.shared.text import Analyzer
+from eventstore.records import RecordedEvent
+from projections.definition import Connection, Generation, Projection
+from projections.search.sources import SEARCHED_EVENTS, SOURCES, SOURCES_DDL, Chunk, SourceChanges, SourceReader
+from projections.search.statements import statement
+
+_LONGEST_TERM_COUNT = 32_767  # smallint
+
+
+class SearchTextLeg(Projection):
+    """Every change of a source replaces all its chunks; the counters move by the net of the batch."""
+
+    NAME: ClassVar[str] = "search_text"
+    EVENTS: ClassVar[frozenset[type[Event]]] = SEARCHED_EVENTS
+    TABLES: ClassVar[tuple[str, ...]] = ("sources", "chunks", "postings", "tags", "terms", "stats")
+    DDL: ClassVar[str] = SOURCES_DDL + statement("text_tables") + statement("text_indexes")
+    BATCH: ClassVar[int] = 50
+
+    def __init__(self, analyzer: Analyzer, sources: SourceReader) -> None:
+        self._analyzer = analyzer
+        self._sources = sources
+
+    async def prepare(
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
+    ) -> SourceChanges:
+        return await self._sources.changes(connection, generation.table("sources"), events)
+
+    async def apply(
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: SourceChanges
+    ) -> None:
+        tables = generation.tables(self.TABLES)
+        await SOURCES.save(connection, tables["sources"], prepared.sources.values())
+        changes = await _remove(connection, tables, prepared)
+        counts = [self._term_counts(chunk) for chunk in prepared.chunks]
+        await _add(connection, tables, prepared.chunks, counts)
+        for chunk, terms in zip(prepared.chunks, counts, strict=True):
+            tenant = chunk.source.tenant
+            changes.terms.update((tenant, term) for term in terms)
+            changes.chunks[tenant] += 1
+            changes.lengths[tenant] += terms.total()
+        await _count(connection, tables, changes)
+
+    def _term_counts(self, chunk: Chunk) -> Counter[str]:
+        return Counter(self._analyzer.terms(chunk.indexed_text))
+
+
+class _Changes:
+    """What the counters gain and lose by a batch."""
+
+    def __init__(self) -> None:
+        self.terms: Counter[tuple[str, str]] = Counter()
+        self.chunks: Counter[str] = Counter()
+        self.lengths: Counter[str] = Counter()
+
+
+async def _remove(connection: Connection, tables: Mapping[str, str], prepared: SourceChanges) -> _Changes:
+    changes = _Changes()
+    cursor = await connection.execute(statement("text_remove").format(**tables), prepared.keys)
+    for tenant, term, chunks, length in await cursor.fetchall():
+        if term is None:
+            changes.chunks[tenant] -= chunks
+            changes.lengths[tenant] -= int(length)
+        else:
+            changes.terms[tenant, term] -= chunks
+    return changes
+
+
+async def _add(
+    connection: Connection, tables: Mapping[str, str], chunks: Sequence[Chunk], counts: Sequence[Counter[str]]
+) -> None:
+    if not chunks:
+        return
+    parameters = chunk_columns(chunks) | {
+        "ordinals": [chunk.passage.ordinal for chunk in chunks],
+        "titles": [chunk.source.title for chunk in chunks],
+        "heading_paths": [_json(chunk.passage.heading_path) for chunk in chunks],
+        "contents": [chunk.passage.text for chunk in chunks],
+        "start_offsets": [chunk.passage.start for chunk in chunks],
+        "end_offsets": [chunk.passage.end for chunk in chunks],
+        "pages": [chunk.passage.page for chunk in chunks],
+        "languages": [chunk.source.language for chunk in chunks],
+        "lengths": [terms.total() for terms in counts],
+        "terms": [" ".join(terms) for terms in counts],
+        "frequencies": [" ".join(str(min(count, _LONGEST_TERM_COUNT)) for count in terms.values()) for terms in counts],
+    }
+    await connection.execute(statement("text_add").format(**tables), parameters)
+
+
+async def _count(connection: Connection, tables: Mapping[str, str], changes: _Changes) -> None:
+    changed = sorted(key for key, change in changes.terms.items() if change)
+    if changed:
+        parameters: dict[str, Any] = {
+            "tenants": [tenant for tenant, _ in changed],
+            "terms": [term for _, term in changed],
+            "changes": [changes.terms[key] for key in changed],
+        }
+        await connection.execute(statement("text_count").format(**tables), parameters)
+        await connection.execute(statement("text_prune").format(**tables), parameters)
+    tenants = sorted(tenant for tenant in changes.chunks if changes.chunks[tenant] or changes.lengths[tenant])
+    if tenants:
+        parameters = {
+            "tenants": tenants,
+            "chunks": [changes.chunks[tenant] for tenant in tenants],
+            "lengths": [changes.lengths[tenant] for tenant in tenants],
+        }
+        await connection.execute(statement("text_count_stats").format(**tables), parameters)
+        await connection.execute(statement("text_prune_stats").format(**tables), parameters)
+
+
+def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:
+    """Return what both legs store of chunks, as arrays."""
+    sources = [chunk.source for chunk in chunks]
+    return {
+        "tenants": [source.tenant for source in sources],
+        "chunks": [chunk.number for chunk in chunks],
+        "source_kinds": [source.source_kind for source in sources],
+        "source_ids": [source.source_id for source in sources],
+        "content_hashes": [chunk.content_hash for chunk in chunks],
+        "entity_types": [source.entity_type for source in sources],
+        "categories": [source.category for source in sources],
+        "tags": [_json(source.tags) for source in sources],
+        "owners": [source.owner for source in sources],
+        "visibilities": [source.visibility for source in sources],
+        "created_at": [source.created_at for source in sources],
+        "event_positions": [source.event_position for source in sources],
+    }
+
+
+def _json(values: Iterable[str]) -> str:
+    return orjson.dumps(list(values)).decode()

@@ -1,0 +1,95 @@
+"""SearchIndexView, vector leg: the vector of every passage under an HNSW index, of one embedding model."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+from domain.shared.events import Event
+from domain.shared.text import EmbeddingModel
+from eventstore.records import RecordedEvent
+from projections.definition import Connection, Generation, NotReadyError, Projection
+from projections.search.sources import SEARCHED_EVENTS, SOURCES, SOURCES_DDL, SourceChanges, SourceReader
+from projections.search.statements import statement
+from projections.search.text_leg import chunk_columns
+
+_REQUEST = """
+with wanted as (
+    select distinct tenant, content_hash, content
+    from unnest(%(tenants)s::text[], %(content_hashes)s::bytea[], %(contents)s::text[])
+        as u (tenant, content_hash, content)
+), missing as (
+    select w.* from wanted w
+    where not exists (select from varve.embeddings e
+                      where (e.tenant, e.model, e.content_hash) = (w.tenant, %(model)s, w.content_hash))
+), requested as (
+    insert into varve.embedding_requests (tenant, model, content_hash, content)
+    select tenant, %(model)s, content_hash, content from missing order by tenant, content_hash
+    on conflict do nothing
+)
+select count(*) from missing
+"""
+
+
+class SearchVectorLeg(Projection):
+    """Takes vectors from the cache; what is not there yet it asks for, and waits.
+
+    Only this lane waits: the text leg, other projections and every transaction go on while the embedder works.
+    """
+
+    NAME: ClassVar[str] = "search_vector"
+    EVENTS: ClassVar[frozenset[type[Event]]] = SEARCHED_EVENTS
+    TABLES: ClassVar[tuple[str, ...]] = ("sources", "vectors", "vector_tags", "vector_stats")
+    BATCH: ClassVar[int] = 50
+
+    def __init__(self, model: EmbeddingModel, sources: SourceReader, wake_embedder: Callable[[], None]) -> None:
+        self._model = model
+        self._sources = sources
+        self._wake_embedder = wake_embedder
+
+    def ddl(self) -> str:
+        tables = statement("vector_tables").replace("{dimension}", str(self._model.dimension))
+        return SOURCES_DDL + tables + statement("vector_indexes")
+
+    def definition(self) -> str:
+        return f"{super().definition()} {self._model.key}"
+
+    async def prepare(
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
+    ) -> SourceChanges:
+        changes = await self._sources.changes(connection, generation.table("sources"), events)
+        parameters = {
+            "tenants": [chunk.source.tenant for chunk in changes.chunks],
+            "content_hashes": [chunk.content_hash for chunk in changes.chunks],
+            "contents": [chunk.passage.embedded for chunk in changes.chunks],
+            "model": self._model.key,
+        }
+        row = await (await connection.execute(_REQUEST, parameters)).fetchone()
+        if row is not None and row[0]:
+            self._wake_embedder()
+            raise NotReadyError(f"{row[0]} passages wait for their vectors")
+        return changes
+
+    async def apply(
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: SourceChanges
+    ) -> None:
+        tables = generation.tables(self.TABLES)
+        await SOURCES.save(connection, tables["sources"], prepared.sources.values())
+        counts: Counter[str] = Counter()
+        removed = await connection.execute(statement("vector_remove").format(**tables), prepared.keys)
+        for tenant, chunks in await removed.fetchall():
+            counts[tenant] -= chunks
+        added = await connection.execute(
+            statement("vector_add").format(**tables), chunk_columns(prepared.chunks) | {"model": self._model.key}
+        )
+        if added.rowcount != len(prepared.chunks):
+            raise NotReadyError("a vector was evicted from the cache in between")
+        counts.update(chunk.source.tenant for chunk in prepared.chunks)
+        await _count(connection, tables, counts)
+
+
+async def _count(connection: Connection, tables: Mapping[str, str], counts: Counter[str]) -> None:
+    tenants = sorted(tenant for tenant, change in counts.items() if change)
+    if tenants:
+        parameters = {"tenants": tenants, "changes": [counts[tenant] for tenant in tenants]}
+        await connection.execute(statement("vector_count").format(**tables), parameters)
+        await connection.execute(statement("vector_prune").format(**tables), parameters)

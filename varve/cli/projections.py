@@ -1,0 +1,80 @@
+"""`varve projections`: how they are, and rebuilding them."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from varve.cli.output import AsJson, Tenant, User, console, show_json
+from varve.client import ApiClient, open_client
+from varve.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Read models and reactors.")
+
+_PAUSE_SECONDS = 0.2
+
+
+@app.command("list")
+def list_projections(*, tenant: Tenant = "demo", user: User = "operator", as_json: AsJson = False) -> None:
+    """Show every lane: its generation, its position and how far it is behind the log."""
+
+    async def run() -> Any:
+        async with open_client(Settings(), tenant, user) as client:
+            return await client.get("/admin/projections")
+
+    lanes = asyncio.run(run())
+    if as_json:
+        for lane in lanes:
+            show_json(lane)
+        return
+    table = Table("projection", "generation", "status", "lane", "position", "lag", "owner", "error")
+    for lane in lanes:
+        error = (lane["error"] or "").strip().splitlines()[:1] or [""]
+        cells = (lane[name] for name in ("projection", "generation", "status", "lane", "position", "lag"))
+        table.add_row(*(str(cell) for cell in cells), lane["owner"] or "-", error[0])
+    console.print(table)
+
+
+@app.command("rebuild")
+def rebuild(
+    name: Annotated[str, typer.Argument(help="The projection's name, as `varve projections list` shows it.")],
+    *,
+    tenant: Tenant = "demo",
+    user: User = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Fill a new generation from the log beside the live one, and wait until it is the one that is read."""
+
+    async def run() -> int:
+        async with open_client(Settings(), tenant, user) as client:
+            before = _newest(await client.get("/admin/projections"), name)
+            await client.post(f"/admin/projections/{name}/rebuilds")
+            return await _follow(client, name, before)
+
+    generation = asyncio.run(run())
+    if as_json:
+        show_json({"projection": name, "generation": generation, "status": "live"})
+    else:
+        console.print(f"[green]{name} was rebuilt:[/green] generation {generation} is read from now on")
+
+
+async def _follow(client: ApiClient, name: str, before: int) -> int:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"Rebuilding {name}", total=None)
+        while True:
+            lanes = [lane for lane in await client.get("/admin/projections") if lane["projection"] == name]
+            live = [lane for lane in lanes if lane["status"] == "live" and lane["generation"] > before]
+            if live:
+                return int(live[0]["generation"])
+            building = [lane for lane in lanes if lane["status"] == "building"]
+            if building:
+                done = min(lane["position"] for lane in building)
+                progress.update(task, completed=done, total=done + max(lane["lag"] for lane in building))
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _newest(lanes: list[dict[str, Any]], name: str) -> int:
+    return max((int(lane["generation"]) for lane in lanes if lane["projection"] == name), default=0)
