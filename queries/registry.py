@@ -3,6 +3,7 @@
 from typing import Any
 
 from queries.activity.user_activity import ListActivity, list_activity
+from queries.knowledge.document_chunks import ListDocumentChunks, list_document_chunks
 from queries.knowledge.document_status import GetDocument, ListDocuments, get_document, list_documents
 from queries.knowledge.entry_list import GetEntry, ListEntries, get_entry, list_entries
 from queries.knowledge.history import GetHistory, GetStateAt, get_history, get_state_at
@@ -20,6 +21,7 @@ def build_handlers(search: QueryHandler[Search, Any]) -> dict[type[Query], Query
         ListEntries: list_entries,
         GetDocument: get_document,
         ListDocuments: list_documents,
+        ListDocumentChunks: list_document_chunks,
         ListActivity: list_activity,
         GetCommand: get_command,
         ListProjections: list_projections,

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +18,19 @@ from api.tokens import TokenIssuer, TokenVerifier, signing_key
 from commands.bus import CommandBus
 from commands.registry import build_handlers as build_command_handlers
 from domain.knowledge.content import DocumentContent
+from domain.knowledge.document import DOCUMENT
+from domain.knowledge.entry import ENTRY
 from domain.knowledge.errors import DocumentTooLarge
 from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.operations.events import OPERATIONS_EVENTS
 from domain.shared.events import register_events
 from domain.shared.text import Embedder, Tokenizer
 from eventstore.append import Appender
+from eventstore.application import VarveApplication
 from eventstore.load import AggregateRepository
 from eventstore.log import LogReader
 from eventstore.mapper import EventTypes, PydanticMapper
+from eventstore.snapshots import AggregateTypes
 from eventstore.stream_reader import TenantStreams
 from eventstore.wake import WakeSender
 from projections.definition import Projection
@@ -109,6 +113,7 @@ async def open_platform(
         log_waker = WakeSender(settings.role_url("varve_writer"))
         message_waker = Waker(broker or create_broker(settings.required_redis_url()), PROJECTIONS, LOOK_AT_LOG)
         _run_until_closed(stack, log_waker.run(), message_waker.run())
+        asking_embedder = embedder(settings)
 
         def appended() -> None:
             log_waker.wake()
@@ -128,7 +133,7 @@ async def open_platform(
                 key_seconds=settings.idempotency_hours * 3600,
             ),
             queries=QueryBus(
-                handlers=build_query_handlers(search_handler(embedder(settings), TextAnalyzer(), SearchSettings())),
+                handlers=build_query_handlers(search_handler(asking_embedder, TextAnalyzer(), SearchSettings())),
                 read_models=read_models,
                 streams=TenantStreams(reader, types),
                 wait_seconds=settings.wait_seconds,
@@ -274,6 +279,18 @@ def tokenizer(settings: Settings) -> Tokenizer:
             return WordPieceTokenizer.of_minilm()
         case "hashing":
             return PatternTokenizer()
+
+
+@contextmanager
+def open_application(settings: Settings) -> Iterator[VarveApplication]:
+    """Open the synchronous face of the log, for audit tools: it may read, and nothing else."""
+    application = VarveApplication(
+        event_types(),
+        AggregateTypes(ENTRY, DOCUMENT),
+        env={"VARVE_WRITER_DATABASE_URL": settings.role_url("varve_admin")},
+    )
+    with application:
+        yield application
 
 
 def token_issuer(settings: Settings) -> TokenIssuer:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf, build_command_request
 from api.responses import CommandOutcome, no_content, outcome, value_of
@@ -16,6 +16,7 @@ from commands.knowledge.reprocess_document import ReprocessDocument
 from commands.knowledge.upload_document import UploadDocument
 from domain.knowledge.document import UploadedFile
 from domain.shared.access import Permission, Visibility
+from queries.knowledge.document_chunks import ChunkView, ListDocumentChunks
 from queries.knowledge.document_status import DocumentView, GetDocument, ListDocuments
 
 router = APIRouter(tags=["documents"])
@@ -23,6 +24,18 @@ router = APIRouter(tags=["documents"])
 _PIECE = 256 * 1024
 _WAIT_SECONDS = 30.0
 _UNKNOWN_TYPE = "application/octet-stream"
+
+
+class ChunkPaging(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    cursor: str | None = None
+
+
+class ChunkPage(BaseModel):
+    items: list[ChunkView]
+    next_cursor: str | None
 
 
 class DocumentPage(BaseModel):
@@ -87,6 +100,21 @@ async def get_document(
     document: DocumentView = value_of(await services.queries.ask(query, actor, min_position), response)
     response.headers["ETag"] = f'"{document.version}"'
     return document
+
+
+@router.get("/documents/{document_id}/chunks")
+async def list_chunks(
+    query: Annotated[ChunkPaging, Query()],
+    document_id: UUID,
+    actor: ActorOf,
+    services: ServicesOf,
+    response: Response,
+    min_position: MinPosition = None,
+) -> ChunkPage:
+    """Return the document's passages in order."""
+    asked = ListDocumentChunks(document_id=document_id, **query.model_dump())
+    page = value_of(await services.queries.ask(asked, actor, min_position), response)
+    return ChunkPage(items=page.items, next_cursor=page.next_cursor)
 
 
 @router.post("/documents/{document_id}/reprocess", status_code=HTTPStatus.ACCEPTED)

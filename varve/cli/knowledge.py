@@ -18,7 +18,7 @@ from varve.settings import Settings
 from varve.up import running_system, until_signal
 
 _EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
-_QUESTION = "How do I archive a folder with tar?"
+_QUESTION = "Who counted the layers of clay, and what for?"
 _SOME_FAILED = 3
 _COLOURS = {"processed": "green", "already": "blue", "failed": "yellow", "refused": "red"}
 
