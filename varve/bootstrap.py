@@ -56,6 +56,7 @@ from workers.embedding.hashing import HashingEmbedder
 from workers.embedding.minilm import MiniLmEmbedder
 from workers.embedding.requests import EmbeddingRequests
 from workers.embedding.tokenizer import PatternTokenizer, WordPieceTokenizer
+from workers.housekeeping import Housekeeping
 from workers.jobs import JobRunner
 from workers.passages import PassageCutter
 from workers.text_analyzer import TextAnalyzer
@@ -80,6 +81,7 @@ class Platform:
     repository: AggregateRepository
     reader_pool: AsyncConnectionPool[Any]
     blobs: Blobs
+    embedder: Embedder
 
 
 def event_types() -> EventTypes:
@@ -142,16 +144,17 @@ async def open_platform(
             repository=repository,
             reader_pool=reader,
             blobs=open_blobs(settings),
+            embedder=asking_embedder,
         )
 
 
 @asynccontextmanager
 async def open_api_services(settings: Settings, **options: Any) -> AsyncIterator[Services]:
     """Open what the HTTP layer is given; `options` are those of `open_platform`."""
-    async with (
-        open_platform(settings, **options) as platform,
-        redis.asyncio.Redis.from_url(settings.required_redis_url()) as cache,
-    ):
+    async with AsyncExitStack() as stack:
+        platform = await stack.enter_async_context(open_platform(settings, **options))
+        cache = await stack.enter_async_context(redis.asyncio.Redis.from_url(settings.required_redis_url()))
+        _run_until_closed(stack, _warm_up(platform.embedder))
 
         async def postgres_answers() -> None:
             async with platform.reader_pool.connection() as connection:
@@ -214,18 +217,20 @@ async def open_engine(
 
 @dataclass(frozen=True, slots=True)
 class DocumentWork:
-    """What a document worker runs: the processing of documents, and the embedding of passages."""
+    """What a document worker runs: documents, the embedding of passages, and what has to be cleared away."""
 
     jobs: JobRunner
     embeddings: EmbeddingRequests
+    housekeeping: Housekeeping
 
     def wake(self) -> None:
         self.jobs.wake()
         self.embeddings.wake()
 
     async def run(self) -> None:
-        """Run both until cancelled."""
+        """Run all of it until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self.housekeeping.run())
             group.create_task(self.jobs.run())
             group.create_task(self.embeddings.run())
 
@@ -246,6 +251,7 @@ async def open_document_work(settings: Settings, broker: dramatiq.Broker | None 
         yield DocumentWork(
             jobs=JobRunner(JOB_KIND, processor.handle, pool=pool, concurrency=_DOCUMENTS_AT_ONCE),
             embeddings=EmbeddingRequests(embedder(settings), pool),
+            housekeeping=Housekeeping(pool, platform.blobs),
         )
 
 
@@ -309,6 +315,11 @@ class _Uploads:
             return await self._blobs.put_stream(tenant, chunks, max_bytes)
         except BlobTooLarge as too_large:
             raise DocumentTooLarge(max_bytes) from too_large
+
+
+async def _warm_up(asking_embedder: Embedder) -> None:
+    """Load the model's weights, so that the first question does not pay for it."""
+    await asking_embedder.embed([""])
 
 
 def _run_until_closed(stack: AsyncExitStack, *works: Coroutine[Any, Any, None]) -> None:

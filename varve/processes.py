@@ -7,6 +7,7 @@ import uvloop
 from api.app import create_api
 from varve import telemetry
 from varve.bootstrap import open_api_services, open_document_work, open_engine
+from varve.child import announce_ready
 from varve.settings import Settings
 from workers.actors import declare_document_actors, declare_projection_actors
 from workers.broker import DOCUMENTS, PROJECTIONS, create_broker
@@ -35,6 +36,7 @@ async def serve_api(settings: Settings) -> None:
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
+        announce_ready()
         await uvicorn.Server(config).serve()
 
 
@@ -45,6 +47,7 @@ def run_projection_worker(settings: Settings) -> None:
     async def service(broker: dramatiq.Broker) -> None:
         async with open_engine(settings, broker) as engine:
             declare_projection_actors(broker, engine.wake)
+            announce_ready()
             await engine.run()
 
     run_worker_process(create_broker(settings.required_redis_url()), PROJECTIONS, _WAKING_THREADS, service)
@@ -58,6 +61,7 @@ def run_document_worker(settings: Settings) -> None:
     async def service(broker: dramatiq.Broker) -> None:
         async with open_document_work(settings, broker) as work:
             declare_document_actors(broker, work.wake)
+            announce_ready()
             await work.run()
 
     run_worker_process(create_broker(settings.required_redis_url()), DOCUMENTS, _WAKING_THREADS, service)

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import structlog
 
+from varve.bootstrap import embedder
+from varve.child import READY_FILE
 from varve.client import URL_FILE
 from varve.embedded import EmbeddedServices
 from varve.migrate import migrate
@@ -66,12 +68,18 @@ class ChildProcess:
         self._arguments = arguments
         self._environment = environment
         self._log_file = log_file
+        self._ready_file = log_file.with_suffix(".ready")
         self._process: asyncio.subprocess.Process | None = None
         self._is_stopping = False
 
     @property
     def pid(self) -> int | None:
         return None if self._process is None or self._process.returncode is not None else self._process.pid
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process says that it does its work."""
+        return self.pid is not None and self._ready_file.exists()
 
     async def run(self) -> None:
         """Run until cancelled, then stop the process."""
@@ -89,6 +97,7 @@ class ChildProcess:
             await self._stop()
 
     async def _start(self) -> None:
+        self._ready_file.unlink(missing_ok=True)
         with self._log_file.open("ab") as log_file:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -100,7 +109,7 @@ class ChildProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
-                env=dict(self._environment),
+                env={**self._environment, READY_FILE: str(self._ready_file)},
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone
             )
         log.info("process.started", process=self._name, process_id=self._process.pid)
@@ -150,6 +159,7 @@ async def running_system(settings: Settings) -> AsyncIterator[RunningSystem]:
 
 @asynccontextmanager
 async def _our_processes(settings: Settings) -> AsyncIterator[RunningSystem]:
+    embedder(settings)  # a missing model is said here, not in the log of a process that keeps dying
     await migrate(settings)
     if settings.api_port == 0:
         settings = settings.model_copy(update={"api_port": _free_port(settings.api_host)})
@@ -157,14 +167,14 @@ async def _our_processes(settings: Settings) -> AsyncIterator[RunningSystem]:
     log_folder.mkdir(mode=0o700, exist_ok=True)
     environment = _environment(settings)
     processes = {
-        name: ChildProcess(name, arguments, environment, log_folder / f"{name}.log")
+        name: ChildProcess(name, arguments, environment, log_folder.absolute() / f"{name}.log")
         for name, arguments in _arguments(settings).items()
     }
     url_file = settings.data_directory / URL_FILE
     tasks = [asyncio.create_task(process.run(), name=name) for name, process in processes.items()]
     try:
         url = f"http://{settings.api_host}:{settings.api_port}"
-        await _wait_until_ready(url, log_folder)
+        await _wait_until_ready(url, processes, log_folder)
         url_file.write_text(url, encoding="utf-8")
         yield RunningSystem(settings, url, log_folder, processes)
     finally:
@@ -196,12 +206,13 @@ def _environment(settings: Settings) -> dict[str, str]:
     return inherited | {f"VARVE_{name.upper()}": str(value) for name, value in values.items()}
 
 
-async def _wait_until_ready(url: str, log_folder: Path) -> None:
+async def _wait_until_ready(url: str, processes: Mapping[str, ChildProcess], log_folder: Path) -> None:
     deadline = asyncio.get_running_loop().time() + _READY_SECONDS
     async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
         while asyncio.get_running_loop().time() < deadline:
             with suppress(httpx.HTTPError):
-                if (await client.get(f"{url}/health/ready")).is_success:
+                answer = await client.get(f"{url}/health/ready")
+                if answer.is_success and all(process.is_ready for process in processes.values()):
                     return
             await asyncio.sleep(0.05)
     raise NotReadyError(f"Varve was not ready after {_READY_SECONDS:g} s; its processes' logs are in {log_folder}")

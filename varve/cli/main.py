@@ -21,6 +21,7 @@ from varve.processes import run_api, run_document_worker, run_projection_worker
 from varve.settings import MissingSettingError, Settings
 from varve.testing import run_tests
 from varve.up import NotReadyError, PortInUseError, RunningSystem, running_system, until_signal
+from workers.embedding.errors import EmbeddingModelMissing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +42,7 @@ app.command("demo")(knowledge.demo)
 _MENDABLE = (
     ApiError,
     EmbeddedServicesError,
+    EmbeddingModelMissing,
     EventStoreError,
     FileNotFoundError,
     MissingSettingError,

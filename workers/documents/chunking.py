@@ -1,7 +1,7 @@
 """Cuts a document into passages for the embedder, along its structure and with exact offsets.
 
-Sections are what headings open. Inside a section, blocks are packed into chunks of about equal size; a block that is
-too long is cut after sentences, then lines and clauses, then words, and only then between characters.
+Sections are what headings open. Inside a section, each chunk is filled with blocks before the next one begins; a block
+that is too long is cut after sentences, then lines and clauses, then words, and only then between characters.
 """
 
 import re
@@ -9,7 +9,6 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from domain.shared.text import Tokenizer
 from workers.documents.document import Block, BlockKind, ParsedDocument
@@ -19,7 +18,6 @@ SPECIAL_TOKENS = 2
 
 _SMALLEST_LIMIT = 16
 _CHARACTERS_PER_TOKEN = 16
-_SMALLEST_SHARE = 0.5
 _JOINER = "\u200d"
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[”’」』）】\"']*|\n\s*\n")
 _LINE_OR_CLAUSE_END = re.compile(r"\n|[,;:](?=\s)|[，；：、]")
@@ -203,27 +201,21 @@ def _may_cut(text: str, cut: int) -> bool:
 
 
 def _pack(pieces: Iterator[tuple[int, int]], measure: _Measure, target: int) -> Iterator[tuple[int, int]]:
-    """Join neighbours into spans of about equal size: a long section must not end in a chunk of three words."""
-    every = list(pieces)
-    if not every:
-        return
-    total = measure.tokens(every[0][0], every[-1][1])
-    share = ceil(total / ceil(total / target)) if total else target
-    start, end = every[0]
-    for piece_start, piece_end in every[1:]:
-        if _joins(measure, (start, end), (piece_start, piece_end), share, target):
-            end = piece_end
+    """Join neighbours for as long as they fit together: what is left over ends the section, however short it is.
+
+    The embedder reads a short rest with what comes before it (`workers.embedding.windows`), so nothing is gained by
+    chunks of equal size, which are more.
+    """
+    packed: tuple[int, int] | None = None
+    for start, end in pieces:
+        if packed is None or measure.tokens(packed[0], end) > target:
+            if packed is not None:
+                yield packed
+            packed = start, end
         else:
-            yield start, end
-            start, end = piece_start, piece_end
-    yield start, end
-
-
-def _joins(measure: _Measure, current: tuple[int, int], piece: tuple[int, int], share: int, target: int) -> bool:
-    together = measure.tokens(current[0], piece[1])
-    if together <= share:
-        return True
-    return together <= target and measure.tokens(*current) < share * _SMALLEST_SHARE
+            packed = packed[0], end
+    if packed is not None:
+        yield packed
 
 
 def _fitting(start: int, end: int, tokenizer: Tokenizer, limit: int, text: str) -> Iterator[tuple[int, int]]:

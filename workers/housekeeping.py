@@ -1,0 +1,57 @@
+"""Clears away what has served its time: idempotency keys, and uploads that never ended."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from workers.blobs import Blobs
+
+log = structlog.get_logger()
+
+_PAUSE_SECONDS = 600.0
+_SLICE = 1000
+
+_EXPIRED = """
+delete from varve.idempotency where (tenant, actor, key) in (
+    select tenant, actor, key from varve.idempotency where expires_at < clock_timestamp() limit %s
+) and expires_at < clock_timestamp()  -- asked again of a row that is used anew at this moment
+"""
+# Steps from tenant to tenant along the primary key: the log is long, and tenants are few.
+_TENANTS = """
+with recursive each as (
+    (select tenant from varve.events order by tenant limit 1)
+    union all
+    select (select e.tenant from varve.events e where e.tenant > each.tenant order by e.tenant limit 1)
+    from each where each.tenant is not null
+)
+select tenant from each where tenant is not null
+"""
+
+
+class Housekeeping:
+    """Runs beside other work; whatever it does may be done twice, or later."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any], blobs: Blobs) -> None:
+        self._pool = pool
+        self._blobs = blobs
+
+    async def run(self) -> None:
+        """Clear away every ten minutes until cancelled."""
+        while True:
+            try:
+                await self.clear_once()
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                log.warning("housekeeping.failed", error=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def clear_once(self) -> None:
+        """Delete expired keys in small slices, and abandoned uploads of every tenant."""
+        async with self._pool.connection() as connection:
+            while (await connection.execute(_EXPIRED, (_SLICE,))).rowcount == _SLICE:
+                pass
+            tenants = [row[0] for row in await (await connection.execute(_TENANTS)).fetchall()]
+        for tenant in tenants:
+            await self._blobs.remove_abandoned(tenant)
