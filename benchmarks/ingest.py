@@ -34,7 +34,7 @@ def main() -> int:
 async def compare(folder: Path, expected: list[dict[str, Any]]) -> int:
     """Return 0 when everything is as expected."""
     with tempfile.TemporaryDirectory(prefix="varve-ingest-") as temporary:
-        os.chmod(temporary, 0o711)  # noqa: PTH101 - as root the servers run as another user, who has to pass
+        os.chmod(temporary, 0o711)  # noqa: PTH101, S103 - as root the servers run as another user, who has to pass
         settings = Settings(data_directory=Path(temporary) / ".varve", api_port=0)
         async with running_system(settings) as system:
             environment = {**os.environ, "VARVE_DATA_DIRECTORY": str(settings.data_directory), "VARVE_URL": system.url}

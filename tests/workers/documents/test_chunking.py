@@ -125,11 +125,19 @@ def test_a_long_table_is_cut_between_its_lines():
     assert {line for piece in chunks for line in piece.text.split("\n")} == {row}
 
 
-def test_the_chunks_of_a_long_section_are_of_about_one_size():
-    chunks = chunk(parsed("A sentence of some seven words here. " * 34, "a.txt"), WORD_PIECE, 256)
-    sizes = [len(WORD_PIECE.spans(piece.text)) for piece in chunks]
-    assert len(sizes) == 2
-    assert max(sizes) - min(sizes) < 40
+def test_a_chunk_is_filled_before_the_next_one_begins():
+    chunks = chunk(parsed("A sentence of some seven words here. " * 70, "a.txt"), WORD_PIECE, 256)
+    *filled, rest = [len(WORD_PIECE.spans(piece.text)) for piece in chunks]
+    sentence = 8
+    assert len(filled) == 2
+    assert all(254 - sentence < size <= 254 for size in filled)
+    assert 0 < rest < 254 - sentence
+
+
+def test_paragraphs_are_joined_while_they_fit_and_never_beyond():
+    paragraph = "A sentence of some seven words here."
+    chunks = chunk(parsed(f"{paragraph}\n\n" * 5, "a.txt"), WORD_PIECE, 256, target_tokens=18)
+    assert [piece.text.count(paragraph) for piece in chunks] == [2, 2, 1]
 
 
 def test_a_target_makes_chunks_shorter_than_the_limit():
