@@ -49,7 +49,7 @@ class Projection(ABC):
     """SQL that makes the tables, each named as ``{name}``."""
     LANES: ClassVar[int] = 1
     BATCH: ClassVar[int] = 1000
-    """The most events that are applied in one transaction."""
+    """The most that is applied in one transaction, in units of `weight`."""
     IS_REBUILDABLE: ClassVar[bool] = True
     """False for reactors: their rows are work, and doing it twice would be wrong."""
 
@@ -81,6 +81,10 @@ class Projection(ABC):
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: Any
     ) -> None:
         """Write the rows of `events`, which are in order, in the transaction that is open on `connection`."""
+
+    def weight(self, recorded: RecordedEvent) -> int:
+        """Return how much work an event is, compared with others: batches are cut by it."""
+        return 1
 
     def committed(self) -> None:  # noqa: B027 - most projections have nobody to wake
         """Wake whoever waits for what a batch wrote; called after its commit, or never when the process dies first."""

@@ -91,10 +91,10 @@ class Lane:
             return False
         lease, projection = self._lease, self._projection
         events = [event for event in window.events if projection.takes(event, lease.lane, lease.lanes)]
-        while len(events) > projection.BATCH:
-            batch, events = events[: projection.BATCH], events[projection.BATCH :]
+        *batches, last = _batches(projection, events)
+        for batch in batches:
             await self._apply(batch, batch[-1].position)
-        await self._apply(events, window.scanned_to)
+        await self._apply(last, window.scanned_to)
         return True
 
     async def _apply(self, events: Sequence[RecordedEvent], to: int) -> None:
@@ -126,6 +126,19 @@ class Lane:
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
                 await note_failure(connection, self._lease, f"{type(error).__name__}: {error}"[:_LONGEST_ERROR])
+
+
+def _batches(projection: Projection, events: Sequence[RecordedEvent]) -> list[list[RecordedEvent]]:
+    """Cut `events` into batches that are light enough for one transaction; the last one may be empty."""
+    batches: list[list[RecordedEvent]] = [[]]
+    weight = 0
+    for event in events:
+        weight += projection.weight(event)
+        if batches[-1] and weight > projection.BATCH:
+            batches.append([])
+            weight = projection.weight(event)
+        batches[-1].append(event)
+    return batches
 
 
 def _links(events: Sequence[RecordedEvent]) -> list[trace.Link]:

@@ -1,5 +1,6 @@
 """What is searched: entries and documents as they are now, and the passages that each of them is searched by."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -209,15 +210,24 @@ class SourceReader:
     async def changes(self, connection: Connection, table: str, events: Sequence[RecordedEvent]) -> SourceChanges:
         """Return what `events` make of the sources in `table`."""
         _, sources = await SOURCES.folded(connection, table, events, key=_source_key, step=fold)
-        chunks = [chunk for source in sources.values() if source.is_active for chunk in await self._chunks(source)]
+        chunks = [
+            Chunk(source, source.event_position << 20 | passage.ordinal, passage)
+            for source in sources.values()
+            if source.is_active
+            for passage in await self._passages(source)
+        ]
         return SourceChanges(sources, chunks)
 
-    async def _chunks(self, source: Source) -> list[Chunk]:
+    async def _passages(self, source: Source) -> Sequence[Passage]:
         if source.content_sha256 is not None:
-            passages: Sequence[Passage] = (await self._contents(source.tenant, source.content_sha256)).passages
-        else:
-            passages = self._entry_passages(source.title, source.body or "")
-        return [Chunk(source, source.event_position << 20 | passage.ordinal, passage) for passage in passages]
+            return (await self._contents(source.tenant, source.content_sha256)).passages
+        # On a thread: cutting a long text takes seconds, and the event loop has leases to renew.
+        return await asyncio.to_thread(self._entry_passages, source.title, source.body or "")
+
+
+def weight(recorded: RecordedEvent) -> int:
+    """Return how many passages an event brings."""
+    return max(1, recorded.event.chunk_count) if isinstance(recorded.event, DocumentProcessed) else 1
 
 
 def _source_key(recorded: RecordedEvent) -> Key:

@@ -1,7 +1,9 @@
 """SearchIndexView, text leg: BM25 postings of every passage, and the statistics of terms, for each tenant."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
@@ -10,10 +12,17 @@ from domain.shared.events import Event
 from domain.shared.text import Analyzer
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, Projection
-from projections.search.sources import SEARCHED_EVENTS, SOURCES, SOURCES_DDL, Chunk, SourceChanges, SourceReader
+from projections.search.sources import SEARCHED_EVENTS, SOURCES, SOURCES_DDL, Chunk, SourceChanges, SourceReader, weight
 from projections.search.statements import statement
 
 _LONGEST_TERM_COUNT = 32_767  # smallint
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    changes: SourceChanges
+    counts: Sequence[Counter[str]]
+    """How often each term occurs, for each of the chunks."""
 
 
 class SearchTextLeg(Projection):
@@ -23,34 +32,39 @@ class SearchTextLeg(Projection):
     EVENTS: ClassVar[frozenset[type[Event]]] = SEARCHED_EVENTS
     TABLES: ClassVar[tuple[str, ...]] = ("sources", "chunks", "postings", "tags", "terms", "stats")
     DDL: ClassVar[str] = SOURCES_DDL + statement("text_tables") + statement("text_indexes")
-    BATCH: ClassVar[int] = 50
+    BATCH: ClassVar[int] = 500
 
     def __init__(self, analyzer: Analyzer, sources: SourceReader) -> None:
         self._analyzer = analyzer
         self._sources = sources
 
+    def weight(self, recorded: RecordedEvent) -> int:
+        return weight(recorded)
+
     async def prepare(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
-    ) -> SourceChanges:
-        return await self._sources.changes(connection, generation.table("sources"), events)
+    ) -> _Prepared:
+        changes = await self._sources.changes(connection, generation.table("sources"), events)
+        # On a thread: the analysis of a book takes seconds, and the event loop has leases to renew.
+        return _Prepared(changes, await asyncio.to_thread(self._counts, changes.chunks))
 
     async def apply(
-        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: SourceChanges
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: _Prepared
     ) -> None:
         tables = generation.tables(self.TABLES)
-        await SOURCES.save(connection, tables["sources"], prepared.sources.values())
-        changes = await _remove(connection, tables, prepared)
-        counts = [self._term_counts(chunk) for chunk in prepared.chunks]
-        await _add(connection, tables, prepared.chunks, counts)
-        for chunk, terms in zip(prepared.chunks, counts, strict=True):
+        sources, chunks, counts = prepared.changes.sources, prepared.changes.chunks, prepared.counts
+        await SOURCES.save(connection, tables["sources"], sources.values())
+        changes = await _remove(connection, tables, prepared.changes)
+        await _add(connection, tables, chunks, counts)
+        for chunk, terms in zip(chunks, counts, strict=True):
             tenant = chunk.source.tenant
             changes.terms.update((tenant, term) for term in terms)
             changes.chunks[tenant] += 1
             changes.lengths[tenant] += terms.total()
         await _count(connection, tables, changes)
 
-    def _term_counts(self, chunk: Chunk) -> Counter[str]:
-        return Counter(self._analyzer.terms(chunk.indexed_text))
+    def _counts(self, chunks: Sequence[Chunk]) -> list[Counter[str]]:
+        return [Counter(self._analyzer.terms(chunk.indexed_text)) for chunk in chunks]
 
 
 class _Changes:
@@ -62,9 +76,9 @@ class _Changes:
         self.lengths: Counter[str] = Counter()
 
 
-async def _remove(connection: Connection, tables: Mapping[str, str], prepared: SourceChanges) -> _Changes:
+async def _remove(connection: Connection, tables: Mapping[str, str], sources: SourceChanges) -> _Changes:
     changes = _Changes()
-    cursor = await connection.execute(statement("text_remove").format(**tables), prepared.keys)
+    cursor = await connection.execute(statement("text_remove").format(**tables), sources.keys)
     for tenant, term, chunks, length in await cursor.fetchall():
         if term is None:
             changes.chunks[tenant] -= chunks

@@ -8,7 +8,7 @@ from domain.shared.events import Event
 from domain.shared.text import EmbeddingModel
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, NotReadyError, Projection
-from projections.search.sources import SEARCHED_EVENTS, SOURCES, SOURCES_DDL, SourceChanges, SourceReader
+from projections.search.sources import SEARCHED_EVENTS, SOURCES, SOURCES_DDL, SourceChanges, SourceReader, weight
 from projections.search.statements import statement
 from projections.search.text_leg import chunk_columns
 
@@ -39,7 +39,7 @@ class SearchVectorLeg(Projection):
     NAME: ClassVar[str] = "search_vector"
     EVENTS: ClassVar[frozenset[type[Event]]] = SEARCHED_EVENTS
     TABLES: ClassVar[tuple[str, ...]] = ("sources", "vectors", "vector_tags", "vector_stats")
-    BATCH: ClassVar[int] = 50
+    BATCH: ClassVar[int] = 200
 
     def __init__(self, model: EmbeddingModel, sources: SourceReader, wake_embedder: Callable[[], None]) -> None:
         self._model = model
@@ -52,6 +52,9 @@ class SearchVectorLeg(Projection):
 
     def definition(self) -> str:
         return f"{super().definition()} {self._model.key}"
+
+    def weight(self, recorded: RecordedEvent) -> int:
+        return weight(recorded)
 
     async def prepare(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
