@@ -40,7 +40,8 @@ async def ready(services: ServicesOf, response: Response) -> Readiness:
 
 async def _check(check: HealthCheck) -> str:
     try:
-        await asyncio.wait_for(check(), _SECONDS)
+        async with asyncio.timeout(_SECONDS):
+            await check()
     except TimeoutError:
         return f"no answer within {_SECONDS:g} s"
     except Exception as error:  # noqa: BLE001 - whatever it raises is the answer

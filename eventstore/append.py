@@ -1,15 +1,14 @@
 """The only way into the log: one command's events, audit row and idempotency record in one round trip."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import structlog
-from eventsourcing.domain import DomainEventProtocol
-from eventsourcing.persistence import Mapper
+from eventsourcing.persistence import Mapper, StoredEvent
 from opentelemetry import trace
 from psycopg.rows import namedtuple_row
 from psycopg.types.json import Jsonb
@@ -17,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.errors import ClaimTaken, KeyReused, StoreUnavailable, StreamConflict
 from eventstore.mapper import VersionedStoredEvent, canonical_json
-from eventstore.records import Append, Appended, Claims, EventMetadata, StreamEvent
+from eventstore.records import Append, Appended, Claims, EventMetadata
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("varve.eventstore")
@@ -89,7 +88,8 @@ class Appender:
 def append_parameters(append: Append, mapper: Mapper[str]) -> dict[str, Any]:
     """Return what `APPEND` takes for a command."""
     command = append.command
-    return event_parameters(append.tenant, append.events, append.event_metadata, append.claims, mapper) | {
+    stored = [mapper.to_stored_event(event) for event in append.events]
+    return event_parameters(append.tenant, stored, append.event_metadata, append.claims) | {
         "command_id": command.command_id,
         "command_type": command.command_type,
         "aggregate_id": command.aggregate_id,
@@ -108,14 +108,9 @@ def append_parameters(append: Append, mapper: Mapper[str]) -> dict[str, Any]:
 
 
 def event_parameters(
-    tenant: str,
-    events: tuple[DomainEventProtocol[str], ...] | tuple[StreamEvent, ...],
-    metadata: EventMetadata | None,
-    claims: Claims,
-    mapper: Mapper[str],
+    tenant: str, stored: Sequence[StoredEvent], metadata: EventMetadata | None, claims: Claims
 ) -> dict[str, Any]:
     """Return the part of `APPEND`'s parameters that every caller has."""
-    stored = [mapper.to_stored_event(event) for event in events]
     return {
         "tenant": tenant,
         "streams": [str(event.originator_id) for event in stored],

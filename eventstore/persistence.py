@@ -6,13 +6,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Thread
 from time import monotonic, sleep, time_ns
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import structlog
 from eventsourcing import persistence as library
-from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.utils import Environment, EnvType
 from psycopg.rows import namedtuple_row, tuple_row
 from psycopg_pool import ConnectionPool
@@ -186,9 +185,7 @@ class VarveAggregateRecorder(library.AggregateRecorder):
         metadata = event_metadata or EventMetadata(
             actor="varve", command_type="Application.save", correlation_id=command_id
         )
-        # A stored event has what the domain event protocol asks for.
-        events = cast("tuple[DomainEventProtocol[str], ...]", tuple(stored_events))
-        parameters = event_parameters(self._tenant(), events, metadata, claims or Claims(), _AsStored())
+        parameters = event_parameters(self._tenant(), stored_events, metadata, claims or Claims())
         with self._datastore.connection() as connection:
             cursor = connection.cursor(row_factory=namedtuple_row)
             row: Any = cursor.execute(APPEND, _NO_COMMAND | {"command_id": command_id} | parameters).fetchone()
@@ -353,16 +350,6 @@ class VarveFactory(library.InfrastructureFactory[library.TrackingRecorder]):
 
     def close(self) -> None:
         self._datastore.close()
-
-
-class _AsStored(library.Mapper[str]):
-    """Passes on events that the library's event store has mapped before."""
-
-    def __init__(self) -> None:
-        super().__init__(library.JSONTranscoder())
-
-    def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> library.StoredEvent:
-        return cast("library.StoredEvent", domain_event)
 
 
 _NO_COMMAND: dict[str, Any] = dict.fromkeys(

@@ -9,6 +9,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.background import end
 from eventstore.log import LogReader
 from eventstore.wake import CHANNEL, WakeListener
 from projections.definition import Projection
@@ -73,9 +74,10 @@ class Engine:
                     log.warning("engine.database_lost", error=str(error))
                 self._look.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), _HEARTBEAT_SECONDS)
+                    async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                        await self._look.wait()
         finally:
-            listener.cancel()
+            await end(listener)
             await self._give_back()
 
     async def _hold_lanes(self) -> None:
@@ -113,10 +115,7 @@ class Engine:
                 self._start(lease)
 
     async def _give_back(self) -> None:
-        tasks = [task for _, task in self._lanes.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*(task for _, task in self._lanes.values()))
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
                 await release(connection, self._owner)

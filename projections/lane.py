@@ -79,7 +79,8 @@ class Lane:
                 continue
             if not has_moved:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._poll_seconds)
+                    async with asyncio.timeout(self._poll_seconds):
+                        await self._wake.wait()
 
     async def _step(self) -> bool:
         """Apply one window; return whether there was one."""

@@ -1,10 +1,9 @@
 """The composition root: every process and every test builds what it runs here, by plain calls."""
 
-import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +26,11 @@ from domain.shared.events import register_events
 from domain.shared.text import Embedder, Tokenizer
 from eventstore.append import Appender
 from eventstore.application import VarveApplication
+from eventstore.background import run_beside, run_together
 from eventstore.load import AggregateRepository
 from eventstore.log import LogReader
-from eventstore.mapper import EventTypes, PydanticMapper
-from eventstore.snapshots import AggregateTypes
+from eventstore.mapper import EventTypes
+from eventstore.snapshots import AggregateTypes, SnapshotTaker
 from eventstore.stream_reader import TenantStreams
 from eventstore.wake import WakeSender
 from projections.definition import Projection
@@ -45,7 +45,7 @@ from queries.bus import QueryBus
 from queries.registry import build_handlers as build_query_handlers
 from queries.search.search import SearchSettings, search_handler
 from varve.pools import open_pool
-from varve.settings import Settings
+from varve.settings import DatabaseRole, Settings
 from varve.system import SystemClock, TimeOrderedIds
 from workers.actors import LOOK_AT_DOCUMENTS, LOOK_AT_LOG
 from workers.blobs import Blobs, BlobTooLarge, StoredBlob
@@ -107,14 +107,14 @@ async def open_platform(
         on_append: called after every durable append, before its command is answered.
         reader_connections: how many queries run at once.
     """
-    types = event_types()
-    mapper = PydanticMapper(types)
     async with AsyncExitStack() as stack:
+        application = stack.enter_context(open_application(settings, "varve_writer"))
         writer = await stack.enter_async_context(open_pool(settings, "varve_writer", _WRITER_CONNECTIONS))
         reader = await stack.enter_async_context(open_pool(settings, "varve_reader", reader_connections))
         log_waker = WakeSender(settings.role_url("varve_writer"))
         message_waker = Waker(broker or create_broker(settings.required_redis_url()), PROJECTIONS, LOOK_AT_LOG)
-        _run_until_closed(stack, log_waker.run(), message_waker.run())
+        snapshots = SnapshotTaker(writer, application.snapshot_policy)
+        run_beside(stack, log_waker.run(), message_waker.run(), snapshots.run())
         asking_embedder = embedder(settings)
 
         def appended() -> None:
@@ -122,13 +122,13 @@ async def open_platform(
             message_waker.wake()
             on_append()
 
-        repository = AggregateRepository(writer, mapper)
+        repository = AggregateRepository(writer, application.mapper, snapshots.note)
         read_models = LiveReadModels(reader)
         yield Platform(
             settings=settings,
             commands=CommandBus(
                 handlers=build_command_handlers(REBUILDABLE),
-                appender=Appender(writer, mapper, appended),
+                appender=Appender(writer, application.mapper, appended),
                 repository=repository,
                 clock=SystemClock(),
                 ids=TimeOrderedIds(),
@@ -137,7 +137,7 @@ async def open_platform(
             queries=QueryBus(
                 handlers=build_query_handlers(search_handler(asking_embedder, TextAnalyzer(), SearchSettings())),
                 read_models=read_models,
-                streams=TenantStreams(reader, types),
+                streams=TenantStreams(reader, application.event_types),
                 wait_seconds=settings.wait_seconds,
             ),
             read_models=read_models,
@@ -154,7 +154,7 @@ async def open_api_services(settings: Settings, **options: Any) -> AsyncIterator
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(open_platform(settings, **options))
         cache = await stack.enter_async_context(redis.asyncio.Redis.from_url(settings.required_redis_url()))
-        _run_until_closed(stack, _warm_up(platform.embedder))
+        run_beside(stack, _warm_up(platform.embedder))
 
         async def postgres_answers() -> None:
             async with platform.reader_pool.connection() as connection:
@@ -196,7 +196,7 @@ async def open_engine(
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings, "varve_projector", _PROJECTOR_CONNECTIONS))
         waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
-        _run_until_closed(stack, waker.run())
+        run_beside(stack, waker.run())
         blobs = open_blobs(settings)
         sources = SourceReader(PassageCutter(tokenizer(settings), _MAX_TOKENS).of_entry, contents_of(blobs))
         projections = build_projections(
@@ -229,10 +229,7 @@ class DocumentWork:
 
     async def run(self) -> None:
         """Run all of it until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.housekeeping.run())
-            group.create_task(self.jobs.run())
-            group.create_task(self.embeddings.run())
+        await run_together(self.jobs.run(), self.embeddings.run(), self.housekeeping.run())
 
 
 @asynccontextmanager
@@ -288,12 +285,12 @@ def tokenizer(settings: Settings) -> Tokenizer:
 
 
 @contextmanager
-def open_application(settings: Settings) -> Iterator[VarveApplication]:
-    """Open the synchronous face of the log, for audit tools: it may read, and nothing else."""
+def open_application(settings: Settings, role: DatabaseRole) -> Iterator[VarveApplication]:
+    """Open the library's application, which owns mapper, topics and snapshot policy; it connects when first used."""
     application = VarveApplication(
         event_types(),
         AggregateTypes(ENTRY, DOCUMENT),
-        env={"VARVE_WRITER_DATABASE_URL": settings.role_url("varve_admin")},
+        env={"VARVE_WRITER_DATABASE_URL": settings.role_url(role)},
     )
     with application:
         yield application
@@ -320,15 +317,3 @@ class _Uploads:
 async def _warm_up(asking_embedder: Embedder) -> None:
     """Load the model's weights, so that the first question does not pay for it."""
     await asking_embedder.embed([""])
-
-
-def _run_until_closed(stack: AsyncExitStack, *works: Coroutine[Any, Any, None]) -> None:
-    """Run `works` beside the caller until `stack` is closed."""
-
-    async def cancel(task: asyncio.Task[None]) -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    for work in works:
-        stack.push_async_callback(cancel, asyncio.create_task(work))

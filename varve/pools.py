@@ -6,13 +6,8 @@ from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
+from eventstore.persistence import SESSION_OPTIONS
 from varve.settings import DatabaseRole, Settings
-
-# A session that hangs must never hold up others: the log's lock above all.
-_SESSION = (
-    "-c lock_timeout=5s -c idle_in_transaction_session_timeout=5s -c statement_timeout=30s "
-    "-c client_connection_check_interval=1s"
-)
 
 
 @asynccontextmanager
@@ -23,7 +18,7 @@ async def open_pool(settings: Settings, role: DatabaseRole, size: int) -> AsyncI
         min_size=1,
         max_size=size,
         timeout=10.0,
-        kwargs={"autocommit": True, "options": _SESSION},
+        kwargs={"autocommit": True, "options": SESSION_OPTIONS},
         open=False,
         name=role,
     )

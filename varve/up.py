@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import structlog
 
+from eventstore.background import end
 from varve.bootstrap import embedder
 from varve.child import READY_FILE
 from varve.client import URL_FILE
@@ -120,7 +121,8 @@ class ChildProcess:
         with suppress(ProcessLookupError):
             self._process.terminate()
             try:
-                await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._process.wait()
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
@@ -179,9 +181,7 @@ async def _our_processes(settings: Settings) -> AsyncIterator[RunningSystem]:
         yield RunningSystem(settings, url, log_folder, processes)
     finally:
         url_file.unlink(missing_ok=True)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(end(task) for task in tasks))
 
 
 def _arguments(settings: Settings) -> Mapping[str, tuple[str, ...]]:

@@ -11,6 +11,8 @@ import structlog
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.background import end
+
 log = structlog.get_logger()
 
 _LEASE_SECONDS = 15.0
@@ -91,11 +93,10 @@ class JobRunner:
                 with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
                     await self._claim()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), _POLL_SECONDS)
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await self._look.wait()
         finally:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await end(*self._running)
 
     async def _claim(self) -> None:
         limit = self._concurrency - len(self._running)
@@ -128,7 +129,7 @@ class JobRunner:
         else:
             await self._write(_DONE, job)
         finally:
-            renewing.cancel()
+            await end(renewing)
 
     async def _renew(self, job: Job) -> None:
         while True:

@@ -5,13 +5,14 @@ import concurrent.futures
 import signal
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import dramatiq
 import structlog
 from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
+
+from eventstore.background import end
 
 log = structlog.get_logger()
 
@@ -26,19 +27,25 @@ class ServiceMiddleware(Middleware):
 
     def __init__(self) -> None:
         self._future: concurrent.futures.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self, service: Service, broker: dramatiq.Broker, on_end: Callable[[], None]) -> None:
         """Run `service` on the event loop of the actors."""
         thread = get_event_loop_thread()
         if thread is None:
             raise RuntimeError("the AsyncIO middleware has not started its event loop")
-        self._future = asyncio.run_coroutine_threadsafe(_run(service, broker), thread.loop)
+        self._loop = thread.loop
+        self._future = asyncio.run_coroutine_threadsafe(self._run(service, broker), thread.loop)
         self._future.add_done_callback(lambda _: on_end())
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Worker) -> None:
-        if self._future is not None:
-            self._future.cancel()
-            concurrent.futures.wait([self._future], timeout=_STOP_SECONDS)
+        if self._task is not None:
+            ending = asyncio.run_coroutine_threadsafe(end(self._task), self._loop)
+            concurrent.futures.wait([ending], timeout=_STOP_SECONDS)
+
+    async def _run(self, service: Service, broker: dramatiq.Broker) -> None:
+        self._task = asyncio.current_task()
+        await service(broker)
 
     def failure(self) -> BaseException | None:
         """Return what ended the service, if it ended by itself."""
@@ -70,7 +77,3 @@ def run_worker_process(broker: dramatiq.Broker, queue: str, threads: int, servic
     failure = middleware.failure()
     if failure is not None:
         raise failure
-
-
-async def _run(service: Service, broker: Any) -> None:
-    await service(broker)

@@ -11,8 +11,8 @@ from domain.knowledge.document import (
     decide_fail,
     decide_start,
 )
-from domain.knowledge.values import Label, Text
 from domain.shared.access import Permission
+from domain.shared.values import Label, Text
 
 
 class ProcessDocument(Command):

@@ -24,10 +24,11 @@ from domain.knowledge.events import (
     DocumentReprocessingRequested,
     DocumentUploaded,
 )
-from domain.knowledge.values import FileName, Label, Sha256, Tags, Text
+from domain.knowledge.values import FileName, Sha256, Tags
 from domain.shared.access import Actor, Visibility
 from domain.shared.aggregates import AggregateType
 from domain.shared.ids import UserId
+from domain.shared.values import Label, Text
 
 
 class DocumentStatus(StrEnum):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import assert_never
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_serializer, model_validator
 
 from domain.knowledge.errors import (
     EntryCannotLinkToItself,
@@ -23,10 +23,11 @@ from domain.knowledge.events import (
     KnowledgeEntryUnlinked,
     KnowledgeEntryUpdated,
 )
-from domain.knowledge.values import Attributes, Description, Label, Name, Relation, Tags
+from domain.knowledge.values import Attributes, Description, Name, Relation, Tags
 from domain.shared.access import Actor, Visibility
 from domain.shared.aggregates import AggregateType
 from domain.shared.ids import UserId
+from domain.shared.values import Label
 
 
 class Link(BaseModel):
@@ -52,6 +53,11 @@ class KnowledgeEntry(BaseModel):
     attributes: Attributes
     links: frozenset[Link] = frozenset()
     is_deleted: bool = False
+
+    @field_serializer("links")
+    def _links_in_order(self, links: frozenset[Link]) -> list[Link]:
+        """Equal states have equal bytes, whatever order the set has in this process."""
+        return sorted(links, key=lambda link: (str(link.target_id), link.relation))
 
 
 class NewEntry(BaseModel):

@@ -3,10 +3,11 @@
 from typing import ClassVar
 from uuid import UUID
 
-from domain.knowledge.values import Attributes, Description, FileName, Label, Name, Relation, Sha256, Tags, Text
+from domain.knowledge.values import Attributes, Description, FileName, Name, Relation, Sha256, Tags
 from domain.shared.access import Visibility
 from domain.shared.events import Event
 from domain.shared.ids import UserId
+from domain.shared.values import Label, Text
 
 
 class KnowledgeEntryCreated(Event):

@@ -1,35 +1,43 @@
 """What entries and documents are described with, and the limits of each value."""
 
+import json
+import math
 from typing import Annotated
 
 from pydantic import AfterValidator, JsonValue, StringConstraints
 
+from domain.shared.values import Label, Text, storable
+
 MAX_DESCRIPTION = 1_000_000
 MAX_TAGS = 50
 MAX_ATTRIBUTES_BYTES = 65_536
-
-
-def _storable(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("must not contain the NUL character: PostgreSQL can't store it")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("must not contain lone surrogates: they are not valid Unicode")
-    return value
+MAX_ATTRIBUTES_DEPTH = 32
+_SMALLEST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**63 - 1
 
 
 def _storable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    pending: list[JsonValue] = [value]
+    pending: list[tuple[JsonValue, int]] = [(value, 1)]
     while pending:
-        match pending.pop():
-            case str() as text:
-                _storable(text)
-            case dict() as mapping:
-                pending.extend(mapping.keys())
-                pending.extend(mapping.values())
-            case list() as items:
-                pending.extend(items)
+        item, depth = pending.pop()
+        if depth > MAX_ATTRIBUTES_DEPTH:
+            raise ValueError(f"must not be nested more than {MAX_ATTRIBUTES_DEPTH} deep")
+        match item:
+            case str():
+                storable(item)
+            case dict():
+                pending.extend((each, depth + 1) for pair in item.items() for each in pair)
+            case list():
+                pending.extend((each, depth + 1) for each in item)
+            case bool() | None:
+                pass
+            case int() if not _SMALLEST_INTEGER <= item <= _LARGEST_INTEGER:
+                raise ValueError("must not contain integers of more than 64 bits; send them as text")
+            case float() if not math.isfinite(item):
+                raise ValueError("must not contain numbers that are infinite or no numbers; JSON has none")
             case _:
                 pass
+    if len(json.dumps(value).encode()) > MAX_ATTRIBUTES_BYTES:
+        raise ValueError(f"must not take more than {MAX_ATTRIBUTES_BYTES} bytes as JSON")
     return value
 
 
@@ -39,10 +47,8 @@ def _unique_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(tags)))
 
 
-Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 Description = Annotated[Text, StringConstraints(max_length=MAX_DESCRIPTION)]
-Label = Annotated[Text, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Tags = Annotated[tuple[Label, ...], AfterValidator(_unique_tags)]
 """Sorted, each once: the order in which tags were sent means nothing."""
 Attributes = Annotated[dict[str, JsonValue], AfterValidator(_storable_json)]

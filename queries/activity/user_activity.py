@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from domain.knowledge.values import Text
 from domain.shared.access import Permission
+from domain.shared.values import Text
 from queries.message import Answer, Asking, Page, Query
 from queries.paging import decode_cursor, page_of
 from queries.ports import Question

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from domain.knowledge.document import DocumentStatus
 from domain.knowledge.errors import DocumentNotFound
-from domain.knowledge.values import Label, Sha256
+from domain.knowledge.values import Sha256
 from domain.shared.access import Permission, Visibility
+from domain.shared.values import Label
 from queries.access import visible_to
 from queries.message import Answer, Asking, Page, Query
 from queries.paging import decode_cursor, page_of

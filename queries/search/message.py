@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.knowledge.values import Label, Text
 from domain.shared.access import Permission
+from domain.shared.values import Label, Text
 from queries.message import Query
 
 TEXT, VECTOR = "search_text", "search_vector"

@@ -106,12 +106,12 @@ def with_scores(
 
 def rank_by_text(candidates: Sequence[Candidate]) -> list[Hit]:
     """Rank sources by their best BM25 score."""
-    return _ranked({candidate: candidate.text for candidate in candidates if candidate.text is not None})
+    return _ranked(candidates, {each.chunk: each.text for each in candidates if each.text is not None})
 
 
 def rank_by_cosine(candidates: Sequence[Candidate]) -> list[Hit]:
     """Rank sources by their best cosine."""
-    return _ranked({candidate: candidate.cosine for candidate in candidates if candidate.cosine is not None})
+    return _ranked(candidates, {each.chunk: each.cosine for each in candidates if each.cosine is not None})
 
 
 def rank_by_both(candidates: Sequence[Candidate], *, vector_weight: float) -> list[Hit]:
@@ -122,12 +122,9 @@ def rank_by_both(candidates: Sequence[Candidate], *, vector_weight: float) -> li
     """
     text = _divided_by_best(candidates)
     vector = _scaled(candidates)
-    fused = {
-        candidate: (1 - vector_weight) * text[candidate.chunk] + vector_weight * vector[candidate.chunk]
-        for candidate in candidates
-    }
+    fused = {chunk: (1 - vector_weight) * text[chunk] + vector_weight * vector[chunk] for chunk in text}
     hits = []
-    for hit in _ranked(fused):
+    for hit in _ranked(candidates, fused):
         best_text = max(text[chunk] for chunk in hit.chunks)
         best_vector = max(vector[chunk] for chunk in hit.chunks)
         score = round((1 - vector_weight) * best_text + vector_weight * best_vector, _DECIMALS)
@@ -152,16 +149,18 @@ def _scaled(candidates: Sequence[Candidate]) -> dict[int, float]:
     return {candidate.chunk: scaled(candidate.cosine) for candidate in candidates}
 
 
-def _ranked(scores: Mapping[Candidate, float]) -> list[Hit]:
-    """Fold chunks to sources: a source counts what its best chunk does. Best first."""
+def _ranked(candidates: Iterable[Candidate], scores: Mapping[int, float]) -> list[Hit]:
+    """Fold the chunks that have a score to sources: a source counts what its best chunk does. Best first."""
+    rounded = {chunk: round(score, _DECIMALS) for chunk, score in scores.items()}
+    scored = [candidate for candidate in candidates if candidate.chunk in rounded]
     sources: dict[tuple[str, UUID, int | None], list[Candidate]] = {}
-    for candidate in sorted(scores, key=lambda candidate: (-round(scores[candidate], _DECIMALS), candidate.chunk)):
+    for candidate in sorted(scored, key=lambda candidate: (-rounded[candidate.chunk], candidate.chunk)):
         sources.setdefault((candidate.source_kind, candidate.source_id, candidate.group), []).append(candidate)
     hits = [
         Hit(
             source_kind=chunks[0].source_kind,
             source_id=chunks[0].source_id,
-            score=round(scores[chunks[0]], _DECIMALS),
+            score=rounded[chunks[0].chunk],
             text=_best(candidate.text for candidate in chunks),
             cosine=_best(candidate.cosine for candidate in chunks),
             chunks=tuple(candidate.chunk for candidate in chunks),

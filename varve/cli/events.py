@@ -65,7 +65,7 @@ def state(
     """Print an aggregate's state at any version or time, folded from its events."""
     settings = running_settings()
     version = _version_at(settings, tenant, stream, at)
-    with open_application(settings) as application, acting_for(tenant):
+    with open_application(settings, "varve_admin") as application, acting_for(tenant):
         aggregate_type = application.aggregate_types.of_stream(stream)
         if aggregate_type is None:
             raise typer.BadParameter("a stream's name begins with entry- or document-")

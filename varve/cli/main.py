@@ -19,7 +19,7 @@ from varve.embedded import EmbeddedServicesError
 from varve.migrate import migrate_now
 from varve.processes import run_api, run_document_worker, run_projection_worker
 from varve.settings import MissingSettingError, Settings
-from varve.testing import run_tests
+from varve.testing import NotACheckoutError, run_tests
 from varve.up import NotReadyError, PortInUseError, RunningSystem, running_system, until_signal
 from workers.embedding.errors import EmbeddingModelMissing
 
@@ -46,6 +46,7 @@ _MENDABLE = (
     EventStoreError,
     FileNotFoundError,
     MissingSettingError,
+    NotACheckoutError,
     NotReadyError,
     PortInUseError,
 )

@@ -66,7 +66,8 @@ class EmbeddingRequests:
                 log.exception("embedding.failed")
                 await asyncio.sleep(_RETRY_SECONDS)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), _POLL_SECONDS)
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._look.wait()
 
     async def _embed_some(self) -> bool:
         """Embed one batch; return whether there was any."""

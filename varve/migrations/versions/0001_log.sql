@@ -46,7 +46,7 @@ create table varve.events (
     unique (position),
     unique (tenant, stream, version),
     check ((stream is null) = (version is null)),
-    check (version > 0)
+    check (version >= 0)
 );
 comment on table varve.events is 'The log. Rows are added by varve.append and never changed.';
 comment on column varve.events.data is 'The exact bytes of the event: canonical JSON, or with sealed fields.';
@@ -264,11 +264,14 @@ begin
     end if;
 
     select s.stream, s.expected, coalesce(e.version, 0) as actual into conflict
-    from (select u.stream, min(u.version) - 1 as expected
+    from (select u.stream, min(u.version) - 1 as expected,
+                 max(u.version) - min(u.version) + 1 = count(*) as follows_on
           from unnest(p_streams, p_versions) as u (stream, version) group by u.stream) s
     left join lateral (select version from events where tenant = p_tenant and stream = s.stream
                        order by version desc limit 1) e on true
-    where coalesce(e.version, 0) <> s.expected limit 1;
+    -- A stream may begin with version 0 or 1, and has no gaps.
+    where not s.follows_on or case when e.version is null then s.expected not in (-1, 0) else e.version <> s.expected end
+    limit 1;
     if found then
         return query select 'conflict', null::bigint, append.epoch, null::timestamptz, p_command_id,
             jsonb_build_object('stream', conflict.stream, 'expected', conflict.expected, 'actual', conflict.actual);

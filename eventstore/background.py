@@ -1,0 +1,39 @@
+"""Tasks that run beside their caller, and their sure end."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+_AGAIN_SECONDS = 2.0
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel `tasks`, and return when all of them have ended; what they raised is dropped.
+
+    One cancellation is not enough on Python 3.11: `asyncio.wait_for`, with which psycopg waits, now and then swallows
+    it (https://github.com/python/cpython/issues/86296). Between two of them a task has time to put things in order.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run_beside(stack: AsyncExitStack, *works: Coroutine[Any, Any, None]) -> None:
+    """Run `works` until `stack` is closed."""
+    for work in works:
+        stack.push_async_callback(end, asyncio.create_task(work))
+
+
+async def run_together(*works: Coroutine[Any, Any, None]) -> None:
+    """Run `works` until cancelled, or until one of them ends; then end the others and raise what it raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await end(*tasks)

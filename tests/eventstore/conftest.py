@@ -1,0 +1,24 @@
+"""The appender on real connections."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from eventstore.append import Appender
+from eventstore.mapper import PydanticMapper
+from varve.bootstrap import event_types
+from varve.pools import open_pool
+from varve.settings import Settings
+
+
+@pytest.fixture
+async def writer_pool(settings: Settings) -> AsyncIterator[AsyncConnectionPool[Any]]:
+    async with open_pool(settings, "varve_writer", 8) as pool:
+        yield pool
+
+
+@pytest.fixture
+def appender(writer_pool: AsyncConnectionPool[Any]) -> Appender:
+    return Appender(writer_pool, PydanticMapper(event_types()))

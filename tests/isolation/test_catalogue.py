@@ -1,0 +1,81 @@
+"""Isolation, generated from the catalogue: a new table, view or function is tested without being named here."""
+
+import psycopg
+import pytest
+
+from tests.builders.actors import ANN, EVE
+from tests.builders.requests import create_entry
+from tests.isolation.reachable import TENANTS, WITHOUT_TENANT, isolation_faults, reachable_relations
+
+DOCUMENT = b"# Layers\n\nA varve is a yearly layer of clay and silt.\n"
+
+
+@pytest.fixture
+async def filled(client_of, engine, document_work, await_projections):
+    """Rows of two tenants in everything that the reader role can reach."""
+    for actor in (ANN, EVE):
+        client = client_of(actor)
+        entry = await create_entry(client, name=f"of {actor.tenant}", tags=["clay"], category="geology")
+        target = await create_entry(client, name="the other end", description="clay and silt")
+        await client.post(f"{entry.url}/links", json={"target_id": target.id, "relation": "explains"})
+        uploaded = await client.post("/api/v1/documents", files={"file": (f"{actor.tenant}.md", DOCUMENT)})
+        assert uploaded.status_code in {201, 202}, uploaded.text
+        seen = {"X-Min-Position": uploaded.headers["X-Position"]}
+        done = await client.get(uploaded.headers["Location"], params={"wait": "processed"}, headers=seen)
+        assert done.json()["status"] == "processed", done.text
+    await await_projections()
+    await await_projections("search_vector")
+
+
+@pytest.fixture
+def open_reader(settings):
+    async def connect():
+        return await psycopg.AsyncConnection.connect(settings.role_url("varve_reader"), autocommit=True)
+
+    return connect
+
+
+@pytest.mark.usefixtures("filled")
+async def test_the_reader_role_never_sees_another_tenant(admin, open_reader):
+    relations = await reachable_relations(admin)
+    assert {"varve.events", "varve.commands", "varve.events_json"} < set(relations)
+    for relation in relations:  # or else the rest would hold for want of rows
+        tenants = await (await admin.execute(f"select distinct tenant from {relation} order by 1")).fetchall()
+        assert [tenant for (tenant,) in tenants] == sorted(TENANTS), relation
+    assert await isolation_faults(admin, open_reader) == []
+
+
+@pytest.mark.usefixtures("filled")
+async def test_the_check_finds_a_table_without_row_level_security(admin, open_reader, subtests):
+    for relation in await reachable_relations(admin):
+        if relation == "varve.events_json":
+            continue
+        with subtests.test(relation):
+            await admin.execute(f"alter table {relation} disable row level security")
+            faults = await isolation_faults(admin, open_reader)
+            await admin.execute(f"alter table {relation} enable row level security")
+            assert f"{relation} answers a new connection that has no tenant" in faults
+            assert f"{relation} shows ['acme', 'umbra'] to acme" in faults
+
+
+@pytest.mark.usefixtures("filled")
+async def test_the_check_finds_what_reads_as_its_owner(admin, open_reader):
+    await admin.execute("create view varve.leak as select * from varve.events")
+    await admin.execute("grant select on varve.leak to varve_reader")
+    await admin.execute(
+        "create function varve.leak() returns bigint language sql security definer"
+        " as 'select count(*) from varve.events'"
+    )
+    await admin.execute("grant execute on function varve.leak() to varve_reader")
+    faults = await isolation_faults(admin, open_reader)
+    assert "varve.leak is a view that reads as its owner" in faults
+    assert "varve.leak() is a function that nobody has judged" in faults
+
+
+async def test_what_is_left_out_has_no_tenant(admin):
+    cursor = await admin.execute(
+        "select attrelid::regclass::text from pg_attribute"
+        " where attname = 'tenant' and attrelid = any (%s::regclass[])",
+        (list(WITHOUT_TENANT),),
+    )
+    assert await cursor.fetchall() == []
