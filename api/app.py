@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api import health
 from api.activity import routes as activity
+from api.body_limit import BodyLimit
 from api.knowledge import documents, entries
 from api.middleware import RequestContext
 from api.operations import routes as operations
@@ -18,6 +19,7 @@ from api.search import routes as search
 from api.services import Services
 
 PREFIX = "/api/v1"
+_UPLOADS = f"{PREFIX}/documents"
 _FORM_BYTES = 1_000_000  # what a multipart form may hold besides the file
 
 
@@ -29,14 +31,15 @@ def create_api(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=services.max_body_bytes,
     )
     app.state.services = services
-    app.add_middleware(RequestContext)
+    app.add_middleware(
+        BodyLimit, usual=services.max_body_bytes, upload=services.max_upload_bytes + _FORM_BYTES, upload_path=_UPLOADS
+    )
+    app.add_middleware(RequestContext)  # added last, so outermost: every answer has its log line
     add_problem_handlers(app)
-    for router in (entries.router, search.router, activity.router, operations.router):
+    for router in (entries.router, documents.router, search.router, activity.router, operations.router):
         app.include_router(router, prefix=PREFIX)
-    app.include_router(documents.router, prefix=PREFIX, max_body_size=services.max_upload_bytes + _FORM_BYTES)
     app.include_router(health.router)
     _serve_docs(app)
     return app

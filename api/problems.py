@@ -1,6 +1,7 @@
 """Every error as an RFC 9457 problem document with a stable `type`."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -96,50 +97,72 @@ def kebab(name: str) -> str:
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Answer every error of `app` with a problem document, routing errors and bugs included."""
+    for error, answer in _HANDLERS.items():
+        app.add_exception_handler(error, answer)
 
-    @app.exception_handler(DomainError)
-    async def refused(_: Request, error: DomainError) -> JSONResponse:
-        return problem(STATUSES[type(error)], kebab(type(error).__name__), error.sentence(), members=error.data())
 
-    @app.exception_handler(RememberedRefusal)
-    async def refused_again(_: Request, error: RememberedRefusal) -> JSONResponse:
-        return problem(_BY_CODE[error.code], kebab(error.code), str(error), members=error.data)
+async def _refused(_: Request, error: Any) -> JSONResponse:
+    return problem(STATUSES[type(error)], kebab(type(error).__name__), error.sentence(), members=error.data())
 
-    @app.exception_handler(EventStoreError)
-    async def store_failed(_: Request, error: EventStoreError) -> JSONResponse:
-        status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
-        if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            log.warning("request.unavailable", error=repr(error))
-            return problem(
-                status,
-                "store-unavailable",
-                "The database can't be reached. Send the same request with the same Idempotency-Key again.",
-                {"Retry-After": _RETRY_SECONDS},
-            )
-        return problem(status, kebab(type(error).__name__), (type(error).__doc__ or "").strip())
 
-    @app.exception_handler(ProblemError)
-    async def http_problem(_: Request, error: ProblemError) -> JSONResponse:
-        return problem(error.status, error.code, error.detail, error.headers)
+async def _refused_again(_: Request, error: Any) -> JSONResponse:
+    return problem(_BY_CODE[error.code], kebab(error.code), str(error), members=error.data)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _invalid(error.errors())
 
-    @app.exception_handler(ValidationError)
-    async def invalid_value(_: Request, error: ValidationError) -> JSONResponse:
-        return _invalid(error.errors(include_url=False))
-
-    @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, kebab_status(error.status_code), str(error.detail), error.headers)
-
-    @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> JSONResponse:
-        log.error("request.failed", exc_info=error)
+async def _store_failed(_: Request, error: Any) -> JSONResponse:
+    status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("request.unavailable", error=repr(error))
         return problem(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong here. It was logged; try again."
+            status,
+            "store-unavailable",
+            "The database can't be reached. Send the same request with the same Idempotency-Key again.",
+            {"Retry-After": _RETRY_SECONDS},
         )
+    return problem(status, kebab(type(error).__name__), (type(error).__doc__ or "").strip())
+
+
+async def _http_problem(_: Request, error: Any) -> JSONResponse:
+    return problem(error.status, error.code, error.detail, error.headers)
+
+
+async def _invalid(_: Request, error: Any) -> JSONResponse:
+    return _invalid_request(error.errors())
+
+
+async def _http_error(request: Request, error: Any) -> JSONResponse:
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_allowed_methods(request))}
+    return problem(error.status_code, kebab_status(error.status_code), str(error.detail), headers)
+
+
+async def _bug(_: Request, error: Any) -> JSONResponse:
+    log.error("request.failed", exc_info=error)
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong here. It was logged; try again."
+    )
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
+    DomainError: _refused,
+    RememberedRefusal: _refused_again,
+    EventStoreError: _store_failed,
+    ProblemError: _http_problem,
+    RequestValidationError: _invalid,
+    ValidationError: _invalid,
+    HTTPException: _http_error,
+    Exception: _bug,
+}
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of every route that has the request's path; the router itself names the first one's only."""
+    methods: set[str] = set()
+    for template, methods_of in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), request.url.path):
+            methods.update(method.upper() for method in methods_of)
+    return sorted(methods)
 
 
 def kebab_status(status: int) -> str:
@@ -147,7 +170,7 @@ def kebab_status(status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
-def _invalid(errors: Any) -> JSONResponse:
+def _invalid_request(errors: Any) -> JSONResponse:
     if any(error["type"] == "json_invalid" for error in errors):
         return problem(
             HTTPStatus.BAD_REQUEST, "malformed-json", "The body is not valid JSON.", members={"errors": _shown(errors)}

@@ -9,13 +9,13 @@ _LONGEST = 200
 
 def redacted(data: JsonObject) -> JsonObject:
     """Return `data` with long texts replaced by their length."""
-    return {key: _redacted(value) for key, value in data.items()}
+    return {_shortened(key): _redacted(value) for key, value in data.items()}
 
 
 def _redacted(value: JsonValue) -> JsonValue:
     match value:
-        case str() if len(value) > _LONGEST:
-            return f"({len(value)} characters)"
+        case str():
+            return _shortened(value)
         case dict():
             return redacted(value)
         case list() if len(value) > _LONGEST:
@@ -24,3 +24,7 @@ def _redacted(value: JsonValue) -> JsonValue:
             return [_redacted(item) for item in value]
         case _:
             return value
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"({len(text)} characters)"

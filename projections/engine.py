@@ -116,6 +116,7 @@ class Engine:
 
     async def _give_back(self) -> None:
         await end(*(task for _, task in self._lanes.values()))
+        await self._shared_log.close()
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
                 await release(connection, self._owner)

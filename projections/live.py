@@ -19,10 +19,16 @@ from varve.generations g join varve.lanes l using (projection, generation)
 where g.status = 'live' and g.projection = any (%s) group by g.projection, g.generation
 """
 _REACHED = """
-select e.epoch, varve.head() as head, coalesce(
-    (select min(l.position) from varve.generations g join varve.lanes l using (projection, generation)
-     where g.status = 'live' and g.projection = any (%s)), varve.head()) as position
-from varve.log_epochs e order by e.number desc limit 1
+select e.epoch, varve.head() as head, case
+    when cardinality(%(models)s::text[]) = 0 then varve.head()
+    when reached.models = cardinality(%(models)s::text[]) then reached.position
+    else 0  -- one of them has not been made yet
+end as position
+from (select * from varve.log_epochs order by number desc limit 1) e cross join (
+    select count(distinct g.projection) as models, min(l.position) as position
+    from varve.generations g join varve.lanes l using (projection, generation)
+    where g.status = 'live' and g.projection = any (%(models)s)
+) reached
 """
 _ATTEMPTS = 5
 
@@ -124,7 +130,7 @@ class LiveReadModels:
         try:
             async with self._pool.connection() as connection:
                 cursor = connection.cursor(row_factory=class_row(Reached))
-                await cursor.execute(_REACHED, (list(models),), prepare=True)
+                await cursor.execute(_REACHED, {"models": list(models)}, prepare=True)
                 reached: Reached | None = await cursor.fetchone()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise StoreUnavailable(str(error)) from error

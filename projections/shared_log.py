@@ -5,6 +5,7 @@ from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
+from eventstore.background import end
 from eventstore.log import LogReader, Window
 
 _KEPT_WINDOWS = 4
@@ -28,6 +29,10 @@ class SharedLog:
             task.add_done_callback(lambda done: self._keep_if_full(after, done))
         # Shielded, because others wait for the same reading when one lane is cancelled.
         return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """End the readings that nobody waits for any more."""
+        await end(*self._windows.values())
 
     async def _read(self, after: int) -> Window:
         async with self._pool.connection() as connection:

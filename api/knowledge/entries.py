@@ -1,12 +1,11 @@
 """Routes of knowledge entries."""
 
-from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf
 from api.responses import CommandOutcome, no_content, outcome, value_of
@@ -135,7 +134,7 @@ async def get_state(
     services: ServicesOf,
     response: Response,
     version: Annotated[int | None, Query(ge=1)] = None,
-    at: datetime | None = None,
+    at: AwareDatetime | None = None,
 ) -> StateAt:
     """Return the state after a version or at a time, folded from the events themselves."""
     query = GetStateAt(kind=_KINDS[kind], aggregate_id=aggregate_id, version=version, at=at)

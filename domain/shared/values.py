@@ -19,4 +19,4 @@ def storable(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(storable)]
-Label = Annotated[Text, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), AfterValidator(storable)]

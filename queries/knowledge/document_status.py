@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from domain.knowledge.document import DocumentStatus
+from domain.knowledge.document import DOCUMENT, DocumentStatus
 from domain.knowledge.errors import DocumentNotFound
+from domain.knowledge.events import DocumentUploaded
 from domain.knowledge.values import Sha256
 from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label
@@ -99,12 +100,20 @@ async def get_document(query: GetDocument, asking: Asking) -> Answer[DocumentVie
     deadline = time.monotonic() + query.wait_seconds
     while True:
         reading = await asking.read_models.read(asking.actor, question)
-        if not reading.rows:
-            raise DocumentNotFound(query.document_id)
-        document = _view(reading.rows[0])
-        if document.status in _SETTLED or time.monotonic() >= deadline:
+        document = _view(reading.rows[0]) if reading.rows else None
+        is_late = time.monotonic() >= deadline
+        if document is not None and (document.status in _SETTLED or is_late):
             return Answer(document, reading.position, reading.epoch)
+        if document is None and (is_late or not await _is_uploaded(query.document_id, asking)):
+            raise DocumentNotFound(query.document_id)
         await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _is_uploaded(document_id: UUID, asking: Asking) -> bool:
+    """Whether the log has a document that the actor may see: the read model may not have reached its upload yet."""
+    events = (await asking.streams.stream(asking.actor.tenant, DOCUMENT.stream(document_id))).events
+    first = events[0].event if events else None
+    return isinstance(first, DocumentUploaded) and asking.actor.sees(first.owner, first.visibility)
 
 
 async def list_documents(query: ListDocuments, asking: Asking) -> Answer[Page[DocumentView]]:
@@ -120,7 +129,7 @@ async def list_documents(query: ListDocuments, asking: Asking) -> Answer[Page[Do
     parameters |= query.model_dump(mode="json", exclude={"sort", "cursor"})
     direction = "desc" if query.sort.startswith("-") else "asc"
     if query.cursor is not None:
-        types: list[TypeAdapter[Any]] = [TypeAdapter(datetime), TypeAdapter(UUID)]
+        types: list[TypeAdapter[Any]] = [TypeAdapter(AwareDatetime), TypeAdapter(UUID)]
         parameters["after"], parameters["after_id"] = decode_cursor(query.cursor, query.sort, types)
         comparison = "<" if direction == "desc" else ">"
         conditions.append(f"(d.created_at, d.document_id) {comparison} (%(after)s, %(after_id)s)")

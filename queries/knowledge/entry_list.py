@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from domain.knowledge.errors import EntryNotFound
 from domain.shared.access import Permission, Visibility
+from domain.shared.values import Label, Text
 from queries.access import visible_to
 from queries.message import Answer, Asking, Page, Query
 from queries.paging import decode_cursor, page_of
@@ -55,12 +56,12 @@ class ListEntries(Query):
     PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
     MODELS: ClassVar[tuple[str, ...]] = (_MODEL,)
 
-    entity_type: str | None = None
-    category: str | None = None
-    tag: str | None = None
-    text: Annotated[str | None, Field(max_length=200)] = None
-    created_from: datetime | None = None
-    created_before: datetime | None = None
+    entity_type: Label | None = None
+    category: Label | None = None
+    tag: Label | None = None
+    text: Annotated[Text | None, Field(max_length=200)] = None
+    created_from: AwareDatetime | None = None
+    created_before: AwareDatetime | None = None
     is_active: bool = True
     sort: Literal["created_at", "-created_at", "updated_at", "-updated_at", "name", "-name"] = "-created_at"
     limit: Annotated[int, Field(ge=1, le=200)] = 50
@@ -108,7 +109,7 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
     parameters["pattern"] = f"%{_escaped(query.text or '')}%"
     column, direction = query.sort.removeprefix("-"), "desc" if query.sort.startswith("-") else "asc"
     if query.cursor is not None:
-        types: list[TypeAdapter[Any]] = [TypeAdapter(str if column == "name" else datetime), TypeAdapter(UUID)]
+        types: list[TypeAdapter[Any]] = [TypeAdapter(Text if column == "name" else AwareDatetime), TypeAdapter(UUID)]
         parameters["after"], parameters["after_id"] = decode_cursor(query.cursor, query.sort, types)
         conditions.append(f"(e.{column}, e.entry_id) {'<' if direction == 'desc' else '>'} (%(after)s, %(after_id)s)")
     sql = (

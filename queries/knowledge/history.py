@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 
 from domain.knowledge.document import DOCUMENT, visible_document
 from domain.knowledge.entry import ENTRY, visible_entry
@@ -57,7 +57,7 @@ class GetStateAt(Query):
     kind: Literal["entry", "document"]
     aggregate_id: UUID
     version: int | None = None
-    at: datetime | None = None
+    at: AwareDatetime | None = None
 
 
 async def get_history(query: GetHistory, asking: Asking) -> Answer[Sequence[HistoryItem]]:

@@ -7,7 +7,7 @@ from httpx import AsyncClient
 from tests.api.problem import require_problem
 from tests.builders.requests import ENTRIES
 
-KEY = {"Idempotency-Key": "sent again"}
+KEY = {"Idempotency-Key": "sent-again"}
 
 
 @pytest.fixture

@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.services import services
 from varve.embedded import DataDirectory, EmbeddedServices, PostgresTuning, running_services
-
-__all__ = ["services"]
 
 StartableServices = Callable[[str], EmbeddedServices]
 

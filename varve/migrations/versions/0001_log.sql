@@ -58,6 +58,7 @@ begin
     raise exception '% on %: the log is append-only', tg_op, tg_table_name using errcode = 'insufficient_privilege';
 end
 $$;
+revoke all on function varve.refuse_change from public;
 create trigger append_only before update or delete or truncate on varve.events
     for each statement execute function varve.refuse_change();
 
