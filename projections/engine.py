@@ -45,6 +45,7 @@ class Engine:
         on_step: Step = lambda _: None,
     ) -> None:
         self._projections = {projection.NAME: projection for projection in projections}
+        self._definitions = {name: projection.definition() for name, projection in self._projections.items()}
         self._pool = pool
         self._shared_log = SharedLog(pool, reader, window_size)
         self._listener = WakeListener(listen_url, self.wake, CHANNEL)
@@ -56,6 +57,7 @@ class Engine:
 
     def wake(self) -> None:
         """Look at the log now."""
+        self._shared_log.forget_unfinished()
         for lane, _ in self._lanes.values():
             lane.wake()
 
@@ -87,7 +89,7 @@ class Engine:
                 await ensure_live(connection, self._projections.values())
                 self._is_prepared = True
             held = await renew(connection, self._owner, LEASE_SECONDS)
-            held += await acquire(connection, self._owner, list(self._projections), LEASE_SECONDS)
+            held += await acquire(connection, self._owner, self._definitions, LEASE_SECONDS)
             self._run_exactly(held)
             await drop_superfluous(connection, self._projections)
 

@@ -26,8 +26,9 @@ create policy all_tenants on {table} for select to varve_admin using (true);
 grant select on {table} to varve_reader, varve_admin;
 """
 _CAUGHT_UP = """
-select coalesce(min(l.position) filter (where g.status = 'building'), -1)
-       >= coalesce(max(l.position) filter (where g.status = 'live'), 0)
+select bool_or(g.status = 'building' and g.generation = %(generation)s) as is_building,
+       min(l.position) filter (where g.generation = %(generation)s)
+       >= coalesce(max(l.position) filter (where g.status = 'live'), 0) as is_caught_up
 from (select * from varve.lanes where projection = %(projection)s for update) l
 join varve.generations g using (projection, generation)
 where g.status in ('building', 'live')
@@ -50,14 +51,19 @@ where age > 1
 
 
 async def ensure_live(connection: Connection, projections: Iterable[Projection]) -> None:
-    """Make the first generation of every projection that has none."""
+    """Make the first generation of every projection that has none, and the next one where the code has changed.
+
+    A generation that was made by another definition is read until the new one has caught up, but not written any more.
+    """
     async with connection.transaction():
         await connection.execute(_LOCK)
-        cursor = await connection.execute("select distinct projection from varve.generations")
-        known = {row[0] for row in await cursor.fetchall()}
+        cursor = await connection.execute("select projection, definition from varve.generations where status = 'live'")
+        live = dict(await cursor.fetchall())
         for projection in projections:
-            if projection.NAME not in known:
+            if projection.NAME not in live:
                 await _create(connection, projection, Generation(projection.NAME, 1), "live")
+            elif live[projection.NAME] != projection.definition() and projection.IS_REBUILDABLE:
+                await start_rebuild(connection, projection)
 
 
 async def start_rebuild(connection: Connection, projection: Projection) -> Generation | None:
@@ -82,13 +88,16 @@ async def start_rebuild(connection: Connection, projection: Projection) -> Gener
 
 
 async def swap_when_caught_up(connection: Connection, generation: Generation) -> bool:
-    """Make `generation` the one that is read, if it has everything that the live one has."""
+    """Make `generation` the one that is read, if it has everything that the live one has.
+
+    Return whether its building is over: another lane may have made it live, or an operator may have given it up.
+    """
     parameters = {"projection": generation.projection, "generation": generation.number}
     async with connection.transaction():
         cursor = await connection.execute(_CAUGHT_UP, parameters)
-        row = await cursor.fetchone()
-        if row is None or not row[0]:
-            return False
+        is_building, is_caught_up = await cursor.fetchone() or (None, None)
+        if not is_building or not is_caught_up:
+            return not is_building
         await connection.execute(_RETIRE, parameters)
         await connection.execute(_PROMOTE, parameters)
     log.info("projection.swapped", projection=generation.projection, generation=generation.number)

@@ -1,5 +1,6 @@
 """Who runs which lane: leases in PostgreSQL, by the database's clock, fenced by a number that only grows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg.rows import class_row
@@ -35,7 +36,9 @@ class LeaseLostError(Exception):
 _ACQUIRE = """
 with free as (
     select l.projection, l.generation, l.lane from varve.lanes l join varve.generations g using (projection, generation)
-    where g.status in ('live', 'building') and l.projection = any (%(projections)s)
+    join unnest(%(projections)s::text[], %(definitions)s::text[]) as known (projection, definition)
+      on known.projection = g.projection and known.definition = g.definition
+    where g.status in ('live', 'building')
       and (l.leased_until is null or l.leased_until < clock_timestamp())
     for update of l skip locked
 )
@@ -65,10 +68,20 @@ where projection = %(projection)s and generation = %(generation)s and lane = %(l
 """
 
 
-async def acquire(connection: Connection, owner: str, projections: list[str], seconds: float) -> list[LaneLease]:
-    """Take every lane of `projections` that nobody holds."""
+async def acquire(
+    connection: Connection, owner: str, definitions: Mapping[str, str], seconds: float
+) -> list[LaneLease]:
+    """Take every lane that nobody holds, of generations whose definition is the one that this code has.
+
+    Args:
+        connection: as the projector.
+        owner: who takes them.
+        definitions: by projection.
+        seconds: how long each lease lasts.
+    """
     cursor = connection.cursor(row_factory=class_row(LaneLease))
-    await cursor.execute(_ACQUIRE, {"owner": owner, "projections": projections, "seconds": seconds})
+    parameters = {"projections": list(definitions), "definitions": list(definitions.values())}
+    await cursor.execute(_ACQUIRE, {"owner": owner, "seconds": seconds, **parameters})
     return await cursor.fetchall()
 
 

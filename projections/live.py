@@ -13,10 +13,10 @@ from eventstore.stream_reader import SET_TENANT
 from projections.definition import Generation
 
 _POINTERS = """
-select g.projection, g.generation, min(l.position),
+select g.projection, g.generation, min(l.position), g.definition,
        (select epoch from varve.log_epochs order by number desc limit 1)
 from varve.generations g join varve.lanes l using (projection, generation)
-where g.status = 'live' and g.projection = any (%s) group by g.projection, g.generation
+where g.status = 'live' and g.projection = any (%s) group by g.projection, g.generation, g.definition
 """
 _REACHED = """
 select e.epoch, varve.head() as head, case
@@ -39,6 +39,7 @@ class Pointers:
 
     generations: Mapping[str, int]
     positions: Mapping[str, int]
+    definitions: Mapping[str, str]
     epoch: str
 
 
@@ -47,6 +48,7 @@ class Rows:
     rows: Sequence[dict[str, Any]]
     generations: Mapping[str, int]
     positions: Mapping[str, int]
+    definitions: Mapping[str, str]
     epoch: str
 
     @property
@@ -167,12 +169,13 @@ class LiveReadModels:
         if pointers.generations != generations:
             self._generations |= pointers.generations
             return None
-        return Rows(rows, pointers.generations, pointers.positions, pointers.epoch)
+        return Rows(rows, pointers.generations, pointers.positions, pointers.definitions, pointers.epoch)
 
 
 def _pointers(rows: Sequence[Any]) -> Pointers:
     return Pointers(
         generations={row[0]: row[1] for row in rows},
         positions={row[0]: row[2] for row in rows},
-        epoch=rows[0][3] if rows else "",
+        definitions={row[0]: row[3] for row in rows},
+        epoch=rows[0][4] if rows else "",
     )

@@ -19,6 +19,7 @@ class SharedLog:
         self._reader = reader
         self._window_size = window_size
         self._windows: dict[int, asyncio.Task[Window]] = {}
+        self._forgotten: set[asyncio.Task[Window]] = set()
 
     async def window(self, after: int) -> Window:
         """Return the events after the position `after`, up to the window's size."""
@@ -30,9 +31,17 @@ class SharedLog:
         # Shielded, because others wait for the same reading when one lane is cancelled.
         return await asyncio.shield(task)
 
+    def forget_unfinished(self) -> None:
+        """Let nobody join a reading that may have begun before an append that has just been told of."""
+        for after, task in list(self._windows.items()):
+            if not task.done():
+                del self._windows[after]
+                self._forgotten.add(task)
+                task.add_done_callback(self._forgotten.discard)
+
     async def close(self) -> None:
         """End the readings that nobody waits for any more."""
-        await end(*self._windows.values())
+        await end(*self._windows.values(), *self._forgotten)
 
     async def _read(self, after: int) -> Window:
         async with self._pool.connection() as connection:
@@ -40,7 +49,8 @@ class SharedLog:
 
     def _keep_if_full(self, after: int, task: asyncio.Task[Window]) -> None:
         """Forget a window at the log's end: the next reading of the same place may find more."""
-        if task.cancelled() or task.exception() is not None or not task.result().is_full:
-            self._windows.pop(after, None)
+        is_kept = not task.cancelled() and task.exception() is None and task.result().is_full
+        if not is_kept and self._windows.get(after) is task:
+            del self._windows[after]
         while len(self._windows) > _KEPT_WINDOWS:
             del self._windows[min(self._windows)]

@@ -53,7 +53,7 @@ class QueryBus:
             span.set_attribute("varve.tenant", actor.tenant)
             actor.require(query.PERMISSION)
             if min_position is not None:
-                await self._wait(query.MODELS, min_position)
+                await self._wait(query.models(), min_position)
             asking = Asking(actor, self._read_models, self._streams)
             answer: Answer[Any] = await self._handlers[type(query)](query, asking)
             return answer

@@ -22,6 +22,10 @@ class Query(BaseModel):
     PERMISSION: ClassVar[Permission]
     MODELS: ClassVar[tuple[str, ...]]
 
+    def models(self) -> tuple[str, ...]:
+        """Return those of `MODELS` that this question waits for, when it is asked for a position."""
+        return self.MODELS
+
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):

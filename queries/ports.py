@@ -34,6 +34,9 @@ class Reading(Protocol):
     def generations(self) -> Mapping[str, int]: ...
 
     @property
+    def definitions(self) -> Mapping[str, str]: ...
+
+    @property
     def position(self) -> int: ...
 
     @property

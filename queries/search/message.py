@@ -37,6 +37,10 @@ class Search(Query):
     tag: Label | None = None
     document_id: UUID | None = None
 
+    def models(self) -> tuple[str, ...]:
+        """The text leg shows every hit; a search by words alone waits for no vectors."""
+        return (TEXT,) if self.mode == "text" else self.MODELS
+
 
 class Highlight(BaseModel):
     """A stretch of the passage, and where in it the question's terms are, as (start, end) offsets into `text`."""

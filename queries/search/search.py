@@ -46,6 +46,10 @@ _FILTERS = {
 }
 
 
+class OtherModelError(Exception):
+    """The live vectors are of another model than questions are embedded with: the next generation is being built."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
     """What the ranking goes by.
@@ -168,6 +172,8 @@ class _Searching:
         question = Question((_MODELS[leg],), sql, {**self._parameters, **parameters}, settings)
         reading = await self._asking.read_models.read(self._asking.actor, question)
         self._readings.setdefault(leg, reading)
+        if leg == "vector" and not reading.definitions[VECTOR].endswith(self._embedder.model.key):
+            raise OtherModelError(reading.definitions[VECTOR])
         return list(reading.rows)
 
     def _conditions(self, leg: Leg) -> dict[str, str]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 import structlog
+from opentelemetry import propagate, trace
 
 from commands.bus import CommandBus
-from commands.errors import RememberedRefusal
 from commands.knowledge.process_document import (
     CompleteDocumentProcessing,
     FailDocumentProcessing,
@@ -16,8 +16,8 @@ from commands.knowledge.process_document import (
 from commands.message import Command, CommandRequest
 from domain.knowledge.content import DocumentContent
 from domain.knowledge.document import DOCUMENT, Document, ProcessedContent
+from domain.knowledge.errors import DocumentIsDeleted, DocumentNotFound, ProcessingAttemptIsOver
 from domain.shared.access import system_actor
-from domain.shared.errors import DomainError
 from eventstore.load import AggregateRepository
 from workers.blobs import Blobs
 from workers.documents.document import ParsedDocument
@@ -29,10 +29,13 @@ from workers.jobs import Job
 from workers.passages import PassageCutter
 
 log = structlog.get_logger()
+tracer = trace.get_tracer("varve.workers")
 
 _MOST_ATTEMPTS = 10
 _COMMANDS = UUID("6f1c3f0e-53a5-5a3e-9d5c-6a1c8a0b7c11")
 _MAX_CONTENT_BYTES = 500_000_000
+_OVER = (ProcessingAttemptIsOver, DocumentIsDeleted, DocumentNotFound)
+"""Another run has ended the attempt, or nobody wants it any more; every other refusal is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,14 @@ class DocumentProcessor:
         """Process the document of `job`; harmless when a worker that died had done so already."""
         document_id, attempt = UUID(job.reference), int(job.payload["attempt"])
         structlog.contextvars.bind_contextvars(tenant=job.tenant, document_id=job.reference, attempt=attempt)
-        try:
-            await self._send(job, ProcessDocument(document_id=document_id, attempt=attempt))
-            outcome = await self._outcome(job, document_id, attempt)
-            await self._send(job, outcome)
-        except (DomainError, RememberedRefusal) as refusal:
-            log.info("document.attempt_over", reason=type(refusal).__name__)
+        uploaded = propagate.extract({"traceparent": job.payload.get("traceparent") or ""})
+        with tracer.start_as_current_span("document.process", context=uploaded):
+            try:
+                await self._send(job, ProcessDocument(document_id=document_id, attempt=attempt))
+                outcome = await self._outcome(job, document_id, attempt)
+                await self._send(job, outcome)
+            except _OVER as over:
+                log.info("document.attempt_over", reason=type(over).__name__)
 
     async def _outcome(self, job: Job, document_id: UUID, attempt: int) -> Command:
         if job.attempts > _MOST_ATTEMPTS:
@@ -95,8 +100,11 @@ class DocumentProcessor:
         )
 
     async def _send(self, job: Job, command: Command) -> None:
-        """Send a command whose id follows from the job, so that it takes effect once however often it is sent."""
-        name = f"{job.tenant}/{job.reference}/{job.payload['attempt']}/{command.name()}"
+        """Send a command whose id follows from the claim: the log keeps each outcome, failures of our own too.
+
+        That an attempt ends once, whoever ends it, is the document's own rule.
+        """
+        name = f"{job.tenant}/{job.reference}/{job.position}/{job.attempts}/{command.name()}"
         request = CommandRequest(
             actor=system_actor(job.tenant),
             command_id=uuid5(_COMMANDS, name),

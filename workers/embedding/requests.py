@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -34,6 +35,11 @@ select tenant, %(model)s, content_hash, embedding
 from unnest(%(tenants)s::text[], %(hashes)s::bytea[], %(vectors)s::vector[]) as u (tenant, content_hash, embedding)
 order by tenant, content_hash
 on conflict do nothing
+"""
+_GIVE_BACK = """
+update varve.embedding_requests r set leased_until = null
+from unnest(%(tenants)s::text[], %(hashes)s::bytea[]) as u (tenant, content_hash)
+where (r.tenant, r.model, r.content_hash) = (u.tenant, %(model)s, u.content_hash)
 """
 _DONE = """
 delete from varve.embedding_requests r
@@ -77,7 +83,11 @@ class EmbeddingRequests:
             rows = await (await connection.execute(_CLAIM, claim)).fetchall()
         if not rows:
             return False
-        vectors = await self._embedder.embed([content for _, _, content in rows])
+        try:
+            vectors = await self._embedder.embed([content for _, _, content in rows])
+        except BaseException:
+            await self._give_back(model, rows)
+            raise
         parameters = {
             "model": model,
             "tenants": [tenant for tenant, _, _ in rows],
@@ -90,3 +100,14 @@ class EmbeddingRequests:
             await connection.execute("select pg_notify(%s, '')", (CHANNEL,))  # wakes the vector leg
         log.info("embedding.stored", passages=len(rows))
         return True
+
+    async def _give_back(self, model: str, rows: Sequence[tuple[str, bytes, str]]) -> None:
+        """Leave what was claimed to whoever comes next, at once; without the database the lease runs out."""
+        parameters = {
+            "model": model,
+            "tenants": [tenant for tenant, _, _ in rows],
+            "hashes": [content_hash for _, content_hash, _ in rows],
+        }
+        with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+            async with self._pool.connection() as connection:
+                await connection.execute(_GIVE_BACK, parameters)

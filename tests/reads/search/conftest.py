@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.fixtures.database import SECRET_KEY
 from tests.reads.search.index import SearchIndex
 from varve.embedded import ServiceUrls
 from varve.migrate import migrate_now
@@ -19,7 +20,7 @@ def created_index(services: ServiceUrls) -> Iterator[SearchIndex]:
     with psycopg.connect(services.admin_database_url, autocommit=True) as administrator:
         administrator.execute(f"create database {_DATABASE}")
     url = services.admin_database_url.replace("/postgres?", f"/{_DATABASE}?")
-    migrate_now(Settings(database_url=url, secret_key="not a secret, only for the tests"))
+    migrate_now(Settings(database_url=url, secret_key=SECRET_KEY))
     with psycopg.connect(make_conninfo(url), autocommit=True) as connection:
         index = SearchIndex(connection)
         index.create()

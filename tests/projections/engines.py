@@ -1,0 +1,95 @@
+"""Engines with projections of the tests' choosing, and what PostgreSQL says of their lanes."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from eventstore.log import LogReader
+from projections.definition import Projection
+from projections.engine import Engine
+from tests.fixtures.engine import running
+from varve.bootstrap import event_types
+from varve.pools import open_pool
+from varve.settings import Settings
+
+Connection = psycopg.AsyncConnection[Any]
+
+_SECONDS = 30.0
+_owners = itertools.count(1)
+
+
+@asynccontextmanager
+async def engine_of(
+    settings: Settings,
+    projections: Iterable[Projection],
+    *,
+    window_size: int = 1000,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[Engine]:
+    """Run an engine of these projections alone, which gives its leases back at the end."""
+    async with open_pool(settings, "varve_projector", 8) as pool:
+        engine = Engine(
+            projections,
+            pool=pool,
+            reader=LogReader(event_types()),
+            listen_url=settings.role_url("varve_projector"),
+            owner=f"engine {next(_owners)}",
+            window_size=window_size,
+            on_step=on_step,
+        )
+        async with running(engine.run()):
+            yield engine
+
+
+async def lanes(admin: Connection, *projections: str) -> list[dict[str, Any]]:
+    """Return the lanes of `projections`, oldest generation first, with the status of their generations."""
+    cursor = admin.cursor(row_factory=dict_row)
+    await cursor.execute(
+        "select l.*, g.status from varve.lanes l join varve.generations g using (projection, generation) "
+        "where l.projection = any (%s) order by l.projection, l.generation, l.lane",
+        (list(projections),),
+    )
+    return await cursor.fetchall()
+
+
+async def until(condition: Callable[[], Any], what: str) -> None:
+    """Wait until the coroutine that `condition` makes returns something true."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SECONDS):
+            while not await condition():  # noqa: ASYNC110 - what is waited for stands in PostgreSQL
+                await asyncio.sleep(0.01)
+            return
+    raise TimeoutError(f"never came true: {what}")
+
+
+async def until_caught_up(admin: Connection, projections: Sequence[str]) -> None:
+    """Wait until the live lanes of `projections` have reached the head of the log."""
+
+    async def caught_up() -> bool:
+        live = [lane for lane in await lanes(admin, *projections) if lane["status"] == "live"]
+        (head,) = await (await admin.execute("select varve.head()")).fetchone() or (0,)
+        known = {lane["projection"] for lane in live}
+        return known == set(projections) and all(lane["position"] >= head for lane in live)
+
+    await until(caught_up, f"{', '.join(projections)} at the head of the log")
+
+
+async def live_generation(admin: Connection, projection: str) -> int:
+    """Return the number of the generation that is read, 0 when there is none."""
+    live = {lane["generation"] for lane in await lanes(admin, projection) if lane["status"] == "live"}
+    return max(live, default=0)
+
+
+async def until_live(admin: Connection, projection: str, generation: int) -> None:
+    """Wait until `generation` of the projection is the one that is read."""
+
+    async def is_live() -> bool:
+        return await live_generation(admin, projection) == generation
+
+    await until(is_live, f"generation {generation} of {projection} is live")

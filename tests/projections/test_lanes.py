@@ -1,0 +1,163 @@
+"""Lanes: who runs them, who takes them over, and that what stops one stops no other."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+
+from projections.knowledge.entry_list import KnowledgeEntryListView
+from tests.fixtures.http import process_environment
+from tests.projections.comparing import expected_tables, rebuild, stored_tables
+from tests.projections.counting import Counted, Failing, Waiting, counts, slowly
+from tests.projections.engines import engine_of, lanes, live_generation, until, until_caught_up
+from tests.projections.history import History
+from tests.projections.sending import create, create_many
+
+TAKEOVER_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def worker_process(settings):
+    """Run `varve worker projections` as a process of its own; yields the process, which may be killed."""
+    settings.data_directory.mkdir(parents=True, exist_ok=True)
+    with (settings.data_directory / "worker.log").open("ab") as log_file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-c",
+            "from varve.cli import main; main()",
+            "worker",
+            "projections",
+            env=process_environment(settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=log_file,
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def held_by_one(admin) -> bool:
+    cursor = await admin.execute("select count(*), count(distinct owner), bool_and(owner is not null) from varve.lanes")
+    count, owners, are_held = await cursor.fetchone()
+    return count > 0 and owners == 1 and are_held
+
+
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+async def test_the_lanes_of_a_worker_that_ended_are_taken_over_in_time(settings, admin, platform, death):
+    async with worker_process(settings) as process:
+        await until(lambda: held_by_one(admin), "the worker holds every lane")
+        before = {lane["fence"] for lane in await lanes(admin, "knowledge_entry_list")}
+        async with engine_of(settings, [KnowledgeEntryListView()]):
+            await create(platform)
+            os.kill(process.pid, death)
+            await process.wait()
+            ended = time.monotonic()
+            await create(platform)
+            await until_caught_up(admin, ["knowledge_entry_list"])
+            seconds = time.monotonic() - ended
+    after = await lanes(admin, "knowledge_entry_list")
+    assert {lane["fence"] for lane in after} != before
+    assert seconds < (TAKEOVER_SECONDS if death is signal.SIGKILL else 1.5)
+    (live,) = [await stored_tables(admin, KnowledgeEntryListView(), 1)]
+    assert len(live["entries"]) == 2
+
+
+async def test_an_engine_that_stops_gives_its_leases_back(settings, admin):
+    async def is_held() -> bool:
+        return any(lane["owner"] is not None for lane in await lanes(admin, "counted"))
+
+    async with engine_of(settings, [Counted()]):
+        await until(is_held, "the engine has the lane")
+    (free,) = await lanes(admin, "counted")
+    assert (free["owner"], free["leased_until"]) == (None, None)
+
+
+async def test_two_engines_never_share_a_lane(settings, platform, admin):
+    async with engine_of(settings, [Counted()]), engine_of(settings, [Counted()]):
+        for number in range(30):
+            await create(platform, f"layer {number}")
+        await until_caught_up(admin, ["counted"])
+        assert await counts(admin, "counted") == {"acme": 30}
+
+
+async def test_a_projection_that_is_not_ready_holds_up_no_other(settings, platform, admin):
+    waiting = Waiting()
+    async with engine_of(settings, [waiting, Counted()]):
+        await create_many(platform, 5)
+        await until_caught_up(admin, ["counted"])
+        (lane,) = await lanes(admin, "waiting")
+        assert (lane["position"], lane["failures"], lane["error"]) == (0, 0, None)
+        waiting.is_ready = True
+        await until_caught_up(admin, ["waiting"])
+    assert await counts(admin, "waiting") == await counts(admin, "counted") == {"acme": 5}
+
+
+async def test_a_fold_that_fails_stops_its_own_lane_says_why_and_goes_on_when_it_is_mended(settings, platform, admin):
+    failing = Failing()
+
+    async def has_failed_twice() -> bool:
+        (lane,) = await lanes(admin, "failing")
+        return lane["failures"] >= 2
+
+    async with engine_of(settings, [failing, Counted()]):
+        await create_many(platform, 5)
+        await until_caught_up(admin, ["counted"])
+        await until(has_failed_twice, "two failures are shown")
+        (lane,) = await lanes(admin, "failing")
+        assert (lane["position"], lane["error"]) == (0, "ValueError: this fold is wrong")
+        assert await counts(admin, "failing") == {}
+        failing.is_mended = True
+        await until_caught_up(admin, ["failing"])
+        (lane,) = await lanes(admin, "failing")
+        assert (lane["failures"], lane["error"]) == (0, None)
+    assert await counts(admin, "failing") == {"acme": 5}
+
+
+def in_four_lanes() -> type[KnowledgeEntryListView]:
+    """The view in four lanes, each at a pace of its own."""
+    chance = random.Random(3)  # noqa: S311 - a pace, not a secret
+    slow = slowly(KnowledgeEntryListView, 4, lambda: chance.uniform(0, 0.02))
+
+    class InFourLanes(slow):  # type: ignore[valid-type,misc]  # a class made of another
+        NAME = "entries_in_lanes"
+        LANES = 4
+
+    return InFourLanes
+
+
+async def test_four_lanes_in_any_interleaving_write_the_rows_of_one(settings, platform, admin):
+    view = in_four_lanes()()
+    async with engine_of(settings, [view], window_size=11):
+        await History(platform, seed=11).write(80)
+        await until_caught_up(admin, [view.NAME])
+    expected = await expected_tables(settings, admin)
+    rows = await stored_tables(admin, view, 1)
+    for table, key in (("entries", "entry_id"), ("tags", "tag")):
+        assert _sorted(rows[table], key) == _sorted(expected["knowledge_entry_list"][table], key)
+    assert len(await lanes(admin, view.NAME)) == 4
+
+
+async def test_a_projection_of_four_lanes_is_rebuilt_again_and_again(settings, platform, admin):
+    view = in_four_lanes()()
+    await create_many(platform, 30)
+    async with engine_of(settings, [view]) as engine:
+        await until_caught_up(admin, [view.NAME])
+        for generation in (2, 3, 4):
+            await rebuild(admin, engine, [view])
+            await asyncio.sleep(0.2)
+            assert await live_generation(admin, view.NAME) == generation
+            assert len((await stored_tables(admin, view, generation))["entries"]) == 30
+
+
+def _sorted(rows, key):
+    return sorted(rows, key=lambda row: (row["tenant"], str(row["entry_id"]), str(row[key])))

@@ -1,0 +1,68 @@
+"""The five read models as the registry has them, and three ways to get each of them wrong."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from eventstore.records import RecordedEvent
+from projections.activity.user_activity import UserActivityView
+from projections.definition import Connection, Generation, Projection
+from projections.knowledge.document_status import DocumentStatusView
+from projections.knowledge.entry_list import KnowledgeEntryListView
+from projections.search.sources import SourceReader
+from projections.search.text_leg import SearchTextLeg
+from projections.search.vector_leg import SearchVectorLeg
+from tests.projections.comparing import MAX_TOKENS
+from varve.bootstrap import contents_of, embedder, open_blobs, tokenizer
+from varve.settings import Settings
+from workers.passages import PassageCutter
+from workers.text_analyzer import TextAnalyzer
+
+Mutation = Callable[[type[Projection]], type[Projection]]
+
+
+def read_models(
+    settings: Settings, wake_embedder: Callable[[], None], mutation: Mutation = lambda same: same
+) -> list[Projection]:
+    """The five read models, each with its class passed through `mutation`."""
+    sources = SourceReader(PassageCutter(tokenizer(settings), MAX_TOKENS).of_entry, contents_of(open_blobs(settings)))
+    text_leg: Any = mutation(SearchTextLeg)
+    vector_leg: Any = mutation(SearchVectorLeg)
+    return [
+        *(mutation(each)() for each in (KnowledgeEntryListView, DocumentStatusView, UserActivityView)),
+        text_leg(TextAnalyzer(), sources),
+        vector_leg(embedder(settings).model, sources, wake_embedder),
+    ]
+
+
+def dropping_every_50th_event(projection: type[Projection]) -> type[Projection]:
+    class Dropping(projection):  # type: ignore[valid-type,misc]  # a class made of the one it is given
+        def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
+            return recorded.position % 50 != 0 and super().takes(recorded, lane, lanes)
+
+    return Dropping
+
+
+def ignoring_deletions(projection: type[Projection]) -> type[Projection]:
+    class Ignoring(projection):  # type: ignore[valid-type,misc]  # a class made of the one it is given
+        def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
+            return not type(recorded.event).__name__.endswith("Deleted") and super().takes(recorded, lane, lanes)
+
+    return Ignoring
+
+
+def using_the_clock(projection: type[Projection]) -> type[Projection]:
+    class Using(projection):  # type: ignore[valid-type,misc]  # a class made of the one it is given
+        async def prepare(self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]) -> Any:
+            return await super().prepare(connection, generation, _now(events))
+
+        async def apply(
+            self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: Any
+        ) -> None:
+            await super().apply(connection, generation, _now(events), prepared)
+
+    def _now(events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
+        return [replace(event, recorded_at=datetime.now(UTC)) for event in events]
+
+    return Using
