@@ -30,10 +30,13 @@ current_tenant: ContextVar[str] = ContextVar("current_tenant")
 """The tenant whose events the recorders of this context write and read; see `acting_for`."""
 
 SESSION_OPTIONS = (
-    "-c lock_timeout=5s -c idle_in_transaction_session_timeout=5s -c statement_timeout=30s "
+    "-c lock_timeout=5s -c idle_in_transaction_session_timeout=5s -c transaction_timeout=30s -c statement_timeout=30s "
     "-c client_connection_check_interval=1s"
 )
-"""A session that hangs must never hold up others: the log's lock above all."""
+"""A session that hangs must never hold up others: the log's lock above all.
+
+The limit of whole transactions (PostgreSQL 17) is there because the one of idle ones does not fire after a pipeline.
+"""
 
 _CONNECTIONS = 8
 _STOP_SECONDS = 0.1

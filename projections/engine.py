@@ -15,7 +15,7 @@ from eventstore.wake import CHANNEL, WakeListener
 from projections.definition import Projection
 from projections.generations import drop_superfluous, ensure_live
 from projections.lane import Lane, Step
-from projections.leases import LaneLease, acquire, release, renew
+from projections.leases import LaneLease, acquire, end_sessions, release, renew
 from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
@@ -89,7 +89,11 @@ class Engine:
                 await ensure_live(connection, self._projections.values())
                 self._is_prepared = True
             held = await renew(connection, self._owner, LEASE_SECONDS)
-            held += await acquire(connection, self._owner, self._definitions, LEASE_SECONDS)
+            taken = await acquire(connection, self._owner, self._definitions, LEASE_SECONDS)
+            await end_sessions(
+                connection, {lease.former_owner for lease in taken if lease.former_owner} - {self._owner}
+            )
+            held += taken
             self._run_exactly(held)
             await drop_superfluous(connection, self._projections)
 

@@ -1,6 +1,6 @@
 """Who runs which lane: leases in PostgreSQL, by the database's clock, fenced by a number that only grows."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from psycopg.rows import class_row
@@ -19,6 +19,7 @@ class LaneLease:
     status: str
     position: int
     fence: int
+    former_owner: str | None
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -35,7 +36,8 @@ class LeaseLostError(Exception):
 
 _ACQUIRE = """
 with free as (
-    select l.projection, l.generation, l.lane from varve.lanes l join varve.generations g using (projection, generation)
+    select l.projection, l.generation, l.lane, l.owner as former_owner
+    from varve.lanes l join varve.generations g using (projection, generation)
     join unnest(%(projections)s::text[], %(definitions)s::text[]) as known (projection, definition)
       on known.projection = g.projection and known.definition = g.definition
     where g.status in ('live', 'building')
@@ -47,16 +49,22 @@ set owner = %(owner)s, fence = l.fence + 1, leased_until = clock_timestamp() + m
 from free, varve.generations g
 where (l.projection, l.generation, l.lane) = (free.projection, free.generation, free.lane)
   and (g.projection, g.generation) = (l.projection, l.generation)
-returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence
+returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence,
+    free.former_owner
 """
 _RENEW = """
 update varve.lanes l set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 from varve.generations g
 where l.owner = %(owner)s and l.leased_until > clock_timestamp()
   and (g.projection, g.generation) = (l.projection, l.generation) and g.status in ('live', 'building')
-returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence
+returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence,
+    null as former_owner
 """
 _RELEASE = "update varve.lanes set leased_until = null, owner = null where owner = %s"
+_TERMINATE = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where usename = current_user and application_name = any (%s)
+"""
 _ADVANCE = """
 update varve.lanes set position = %(to)s, advanced_at = clock_timestamp(), error = null, failures = 0
 where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
@@ -83,6 +91,17 @@ async def acquire(
     parameters = {"projections": list(definitions), "definitions": list(definitions.values())}
     await cursor.execute(_ACQUIRE, {"owner": owner, "seconds": seconds, **parameters})
     return await cursor.fetchall()
+
+
+async def end_sessions(connection: Connection, owners: Collection[str]) -> None:
+    """End the database sessions of workers whose leases ran out: a stopped one may hold locks on the lanes' rows.
+
+    Args:
+        connection: as the projector; its sessions carry the owner as their application name.
+        owners: who had the lanes before.
+    """
+    if owners:
+        await connection.execute(_TERMINATE, (list(owners),))
 
 
 async def renew(connection: Connection, owner: str, seconds: float) -> list[LaneLease]:

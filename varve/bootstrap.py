@@ -27,6 +27,7 @@ from domain.shared.text import Embedder, Tokenizer
 from eventstore.append import Appender
 from eventstore.application import VarveApplication
 from eventstore.background import run_beside, run_together
+from eventstore.errors import StoreUnavailable
 from eventstore.load import AggregateRepository
 from eventstore.log import LogReader
 from eventstore.mapper import EventTypes
@@ -50,6 +51,7 @@ from varve.system import SystemClock, TimeOrderedIds
 from workers.actors import LOOK_AT_DOCUMENTS, LOOK_AT_LOG
 from workers.blobs import Blobs, BlobTooLarge, StoredBlob
 from workers.broker import DOCUMENTS, PROJECTIONS, create_broker
+from workers.documents.isolation import ParserUnavailable
 from workers.documents.limits import ParserLimits
 from workers.documents.process import DocumentProcessor
 from workers.embedding.hashing import HashingEmbedder
@@ -194,7 +196,10 @@ async def open_engine(
         on_step: told each named point that a crash may fall on.
     """
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings, "varve_projector", _PROJECTOR_CONNECTIONS))
+        owner = f"{socket.gethostname()[:30]}:{os.getpid()}:{str(TimeOrderedIds().new())[-12:]}"
+        pool = await stack.enter_async_context(
+            open_pool(settings, "varve_projector", _PROJECTOR_CONNECTIONS, application_name=owner)
+        )
         waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
         run_beside(stack, waker.run())
         blobs = open_blobs(settings)
@@ -209,7 +214,7 @@ async def open_engine(
             pool=pool,
             reader=LogReader(event_types()),
             listen_url=settings.role_url("varve_projector"),
-            owner=f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds().new()}",
+            owner=owner,
             window_size=window_size,
             on_step=on_step,
         )
@@ -233,10 +238,12 @@ class DocumentWork:
 
 
 @asynccontextmanager
-async def open_document_work(settings: Settings, broker: dramatiq.Broker | None = None) -> AsyncIterator[DocumentWork]:
-    """Open what one document worker process does; the caller runs it."""
+async def open_document_work(
+    settings: Settings, broker: dramatiq.Broker | None = None, *, on_append: Callable[[], None] = lambda: None
+) -> AsyncIterator[DocumentWork]:
+    """Open what one document worker process does; the caller runs it. `on_append` is as for `open_platform`."""
     async with AsyncExitStack() as stack:
-        platform = await stack.enter_async_context(open_platform(settings, broker))
+        platform = await stack.enter_async_context(open_platform(settings, broker, on_append=on_append))
         pool = await stack.enter_async_context(open_pool(settings, "varve_projector", _DOCUMENT_CONNECTIONS))
         processor = DocumentProcessor(
             commands=platform.commands,
@@ -246,7 +253,13 @@ async def open_document_work(settings: Settings, broker: dramatiq.Broker | None 
             limits=ParserLimits(max_bytes=settings.max_upload_bytes),
         )
         yield DocumentWork(
-            jobs=JobRunner(JOB_KIND, processor.handle, pool=pool, concurrency=_DOCUMENTS_AT_ONCE),
+            jobs=JobRunner(
+                JOB_KIND,
+                processor.handle,
+                pool=pool,
+                concurrency=_DOCUMENTS_AT_ONCE,
+                passing=(StoreUnavailable, ParserUnavailable),
+            ),
             embeddings=EmbeddingRequests(embedder(settings), pool),
             housekeeping=Housekeeping(pool, platform.blobs),
         )

@@ -9,16 +9,29 @@ from psycopg_pool import AsyncConnectionPool
 from eventstore.persistence import SESSION_OPTIONS
 from varve.settings import DatabaseRole, Settings
 
+# After this the pool waits for the next request instead of trying at ever longer intervals, and tries at once then.
+_RECONNECT_SECONDS = 2.0
+
 
 @asynccontextmanager
-async def open_pool(settings: Settings, role: DatabaseRole, size: int) -> AsyncIterator[AsyncConnectionPool[Any]]:
-    """Open a pool of up to `size` connections in autocommit mode; it reconnects by itself."""
+async def open_pool(
+    settings: Settings, role: DatabaseRole, size: int, application_name: str = "varve"
+) -> AsyncIterator[AsyncConnectionPool[Any]]:
+    """Open a pool of up to `size` connections in autocommit mode; it reconnects by itself.
+
+    Args:
+        settings: where the database is.
+        role: who the connections are.
+        size: the most connections.
+        application_name: what PostgreSQL shows of them, 63 bytes at the most.
+    """
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
         settings.role_url(role),
         min_size=1,
         max_size=size,
         timeout=10.0,
-        kwargs={"autocommit": True, "options": SESSION_OPTIONS},
+        reconnect_timeout=_RECONNECT_SECONDS,
+        kwargs={"autocommit": True, "options": SESSION_OPTIONS, "application_name": application_name},
         open=False,
         name=role,
     )

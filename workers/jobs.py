@@ -18,6 +18,7 @@ log = structlog.get_logger()
 _LEASE_SECONDS = 15.0
 _RENEW_SECONDS = 5.0
 _POLL_SECONDS = 1.0
+_PASSING_SECONDS = 2
 _RETRY_SECONDS = (1, 5, 30, 120, 600)
 
 _CLAIM = """
@@ -44,7 +45,8 @@ update varve.jobs set leased_until = null, error = %(error)s,
 where {_SAME_JOB} and attempts = %(attempts)s
 """
 _GIVE_BACK = f"""
-update varve.jobs set leased_until = null, attempts = attempts - 1 where {_SAME_JOB} and attempts = %(attempts)s
+update varve.jobs set leased_until = null, attempts = attempts - 1,
+    run_after = clock_timestamp() + make_interval(secs => %(delay)s) where {_SAME_JOB} and attempts = %(attempts)s
 """
 
 
@@ -74,11 +76,22 @@ class JobRunner:
         *,
         pool: AsyncConnectionPool[Any],
         concurrency: int,
+        passing: tuple[type[Exception], ...] = (),
     ) -> None:
+        """Take the kind of rows, what handles one, and how many at once.
+
+        Args:
+            kind: of the rows.
+            handle: has one effect however often it runs.
+            pool: of the projector.
+            concurrency: how many run at once.
+            passing: errors of the machine and not of the row: tried again soon, and not counted.
+        """
         self._kind = kind
         self._handle = handle
         self._pool = pool
         self._concurrency = concurrency
+        self._passing = passing
         self._running: set[asyncio.Task[None]] = set()
         self._look = asyncio.Event()
 
@@ -120,8 +133,11 @@ class JobRunner:
         try:
             await self._handle(job)
         except asyncio.CancelledError:
-            await self._write(_GIVE_BACK, job)
+            await self._write(_GIVE_BACK, job, delay=0)
             raise
+        except self._passing as error:
+            log.warning("job.put_off", kind=job.kind, reference=job.reference, error=str(error))
+            await self._write(_GIVE_BACK, job, delay=_PASSING_SECONDS)
         except Exception as error:
             delay = _RETRY_SECONDS[min(job.attempts, len(_RETRY_SECONDS)) - 1]
             log.exception("job.failed", kind=job.kind, reference=job.reference, tried_again_in_seconds=delay)

@@ -1,0 +1,14 @@
+"""Seeded kills: the real system under load, its processes and servers killed at random and at named points.
+
+The full run, about ten minutes; it prints its progress, then its result as one JSON object, and ends with 1 if anything
+was lost, done twice or left over:
+
+    python -P -m tests.chaos --seed 1 --kills 20 --result benchmarks/results/chaos-seed-1.json
+
+`--kills` is how often each of these is killed: a projection worker, the document worker, the API, PostgreSQL, Redis,
+and the named points `rows_written` (rows before checkpoint), `committed` (commit before acknowledgement) and `appended`
+(append before answer). Besides, projection workers are stopped past their leases, and Redis is emptied once. The seed
+fixes what is done, in which order and after which pauses; the machine decides what the system is at by then.
+
+`test_smoke.py` runs the same with one fault of each kind.
+"""
