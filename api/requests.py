@@ -22,7 +22,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 bearer = HTTPBearer(auto_error=False, description="A token from `varve token create`.")
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """Return what the application was created with."""
     found: Services = request.app.state.services
     return found

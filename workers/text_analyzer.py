@@ -60,6 +60,9 @@ class TextAnalyzer:
 
     def term_spans(self, text: str) -> list[tuple[str, int, int]]:
         """Return (term, start, end) with character offsets into `text` as it was given; terms as in `terms`."""
+        if text.isascii():
+            words = ((_english_term(match.group()), match) for match in _ASCII_WORD.finditer(text.lower()))
+            return [(term, match.start(), match.end()) for term, match in words if term is not None]
         lowered, starts, ends = _aligned(text)
         return [(term, starts[start], ends[end - 1]) for term, start, end in _terms_of(lowered)]
 

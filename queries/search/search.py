@@ -104,6 +104,11 @@ class _Searching:
             "candidates": settings.candidates,
             "top": settings.top,
         }
+        self._graph_settings = {
+            "hnsw.iterative_scan": "relaxed_order",
+            "hnsw.ef_search": str(settings.top),
+            "hnsw.max_scan_tuples": str(settings.max_scan_tuples),
+        }
         self._readings: dict[Leg, Reading] = {}
 
     async def run(self) -> Answer[SearchResults]:
@@ -146,8 +151,10 @@ class _Searching:
             return {"text": rank_by_text, "vector": rank_by_cosine}[leg](self._grouped(candidates))
         candidates = united(found["text"], found["vector"])
         without_text, without_cosine = missing_scores(candidates)
-        texts = await self._ask("text", "text_scores", {}, chunks=without_text)
-        cosines = await self._ask("vector", "vector_scores", {}, chunks=without_cosine)
+        texts, cosines = await asyncio.gather(
+            self._ask("text", "text_scores", {}, chunks=without_text),
+            self._ask("vector", "vector_scores", {}, chunks=without_cosine),
+        )
         scored = with_scores(
             candidates,
             text={row["chunk"]: float(row["score"]) for row in texts},
@@ -164,11 +171,7 @@ class _Searching:
     async def _ask(self, leg: Leg, name: str, fields: Mapping[str, str], **parameters: Any) -> list[Row]:
         """Ask one of the SQL files of one leg."""
         sql = statement(name).format(**_TABLES[leg], **fields)
-        settings = {
-            "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.ef_search": str(self._settings.top),
-            "hnsw.max_scan_tuples": str(self._settings.max_scan_tuples),
-        }
+        settings = self._graph_settings if name == "vector_search_graph" else {}
         question = Question((_MODELS[leg],), sql, {**self._parameters, **parameters}, settings)
         reading = await self._asking.read_models.read(self._asking.actor, question)
         self._readings.setdefault(leg, reading)

@@ -29,7 +29,7 @@ async def pages(client: AsyncClient, **parameters):
 
 
 @pytest.fixture
-async def eleven(ann: AsyncClient, await_projections):
+async def eleven(engine, ann: AsyncClient, await_projections):
     """Eleven entries; some share a name, some were changed after later ones were made."""
     made = [await create_entry(ann, name=f"n{number % 4}") for number in range(8)]
     await ann.patch(made[2].url, json={"description": "later"})

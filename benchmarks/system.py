@@ -1,0 +1,47 @@
+"""Finds the Varve to measure, or starts one that is gone afterwards."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from varve.client import URL_FILE
+from varve.settings import Settings
+from varve.up import running_system
+
+
+@asynccontextmanager
+async def system_to_measure() -> AsyncIterator[Settings]:
+    """Yield the settings by which `varve.client.open_client` finds the system to measure.
+
+    It is the one that `VARVE_URL` names, or the one that runs in this folder, else one that is started in a temporary
+    folder.
+    """
+    settings = Settings()
+    if "VARVE_URL" in os.environ or (settings.data_directory / URL_FILE).exists():
+        yield settings
+        return
+    async with own_system(settings) as started:
+        yield started
+
+
+@asynccontextmanager
+async def own_system(settings: Settings) -> AsyncIterator[Settings]:
+    """Start a system with `settings` on a free port in a temporary folder, and yield its own settings."""
+    os.environ.pop("VARVE_TOKEN", None)  # of another system: this one's tokens are made from its own secret
+    with _open_folder() as data_directory:
+        own = {"data_directory": data_directory, "database_url": None, "redis_url": None, "api_port": 0}
+        async with running_system(settings.model_copy(update=own)) as system:
+            yield system.settings
+
+
+@contextmanager
+def _open_folder() -> Iterator[Path]:
+    """Yield a temporary folder that the servers' user can come through when we are root."""
+    with tempfile.TemporaryDirectory(prefix="varve-benchmark-") as temporary:
+        data_directory = Path(temporary, ".varve")
+        data_directory.mkdir()
+        for folder in (Path(temporary), data_directory):
+            folder.chmod(0o711)
+        yield data_directory
