@@ -136,7 +136,9 @@ def greet(system: RunningSystem) -> None:
     """Say where the system is, and print a token that can be pasted."""
     roles = frozenset({Role.EDITOR, Role.ADMIN, Role.OPERATOR})
     token = token_issuer(system.settings).issue(Actor(tenant="demo", user="you", roles=roles), timedelta(hours=24))
-    console.print(f"\n[bold green]Varve is up.[/bold green]  API {system.url}  documentation {system.url}/docs", soft_wrap=True)
+    console.print(
+        f"\n[bold green]Varve is up.[/bold green]  API {system.url}  documentation {system.url}/docs", soft_wrap=True
+    )
     console.print(f"Logs of its processes: {system.log_folder}\n\nA token for the tenant `demo`, valid for a day:\n")
     show(f"export VARVE_TOKEN={token}\n")
     console.print("Stop everything with Ctrl-C.")
