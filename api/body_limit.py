@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
@@ -28,7 +29,11 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > limit:
             limited.is_exceeded = True
         else:
-            await self._app(scope, limited.receive, limited.send)
+            try:
+                await self._app(scope, limited.receive, limited.send)
+            except ClientDisconnect:
+                if not limited.is_exceeded:
+                    return  # the client is gone: nobody is left to answer
         if limited.is_exceeded and not limited.has_started:
             await limited.drain()
             answer = problem(

@@ -10,7 +10,6 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from commands.errors import ConcurrentChange, IdempotencyKeyReused, RememberedRefusal, VersionMismatch
@@ -119,6 +118,8 @@ async def _store_failed(_: Request, error: Any) -> JSONResponse:
             "The database can't be reached. Send the same request with the same Idempotency-Key again.",
             {"Retry-After": _RETRY_SECONDS},
         )
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request.failed", exc_info=error)
     return problem(status, kebab(type(error).__name__), (type(error).__doc__ or "").strip())
 
 
@@ -150,7 +151,6 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse
     EventStoreError: _store_failed,
     ProblemError: _http_problem,
     RequestValidationError: _invalid,
-    ValidationError: _invalid,
     HTTPException: _http_error,
     Exception: _bug,
 }

@@ -72,14 +72,9 @@ async def build_command_request(
     request: Request, actor: Actor, given: Services, if_match: str | None, idempotency_key: str | None, content: bytes
 ) -> CommandRequest:
     """Return what a command with the body `content`, or the hash of one, is sent with."""
+    require_key(idempotency_key)
     key = None
     if idempotency_key is not None:
-        if not _KEY.fullmatch(idempotency_key):
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST,
-                "invalid-idempotency-key",
-                "Idempotency-Key must be 1 to 200 visible ASCII characters.",
-            )
         parts = (request.method, request.url.path, request.url.query, if_match or "")
         digest = hashlib.sha256("\n".join(parts).encode() + b"\n" + content).digest()
         key = RequestKey(idempotency_key, digest)
@@ -91,6 +86,16 @@ async def build_command_request(
         key=key,
         expected_version=_version(if_match),
     )
+
+
+def require_key(idempotency_key: str | None) -> None:
+    """Refuse a key that can't be stored."""
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST,
+            "invalid-idempotency-key",
+            "Idempotency-Key must be 1 to 200 visible ASCII characters.",
+        )
 
 
 def _version(if_match: str | None) -> int | None:

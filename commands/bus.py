@@ -125,7 +125,12 @@ class CommandBus:
             record = replace(record, error=error, is_remembered=False)
         if isinstance(refusal, IdempotencyKeyReused):
             record = replace(record, key=None)  # the key belongs to another request
-        answer = await self._append(record, request, (), Claims())
+        try:
+            answer = await self._append(record, request, (), Claims())
+        except IdempotencyKeyReused:
+            # The key stands for another request, which the sender is told; the attempt is audited without it.
+            await self._append(replace(record, key=None), request, (), Claims())
+            raise
         if answer.is_repeated:
             return answer
         raise refusal

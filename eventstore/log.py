@@ -1,5 +1,6 @@
 """Reads the whole log in its one order, in bounded windows of positions."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ _WINDOW = """
 select tenant, position, stream, version, topic, class_version, data, metadata, recorded_at
 from varve.events where position > %s order by position limit %s
 """
+
+_DATA = 6  # the column `data` of a window
+_DECODED_AT_ONCE = 500_000  # bytes, some milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,11 @@ class LogReader:
         cursor = connection.cursor(row_factory=tuple_row, binary=True)
         await cursor.execute(_WINDOW, (after, limit), prepare=True)
         rows = await cursor.fetchall()
-        events = decode_rows(rows, self._event_types.decode)
+        if sum(len(row[_DATA]) for row in rows) > _DECODED_AT_ONCE:
+            # On a thread: the event loop has leases to renew.
+            events = await asyncio.to_thread(decode_rows, rows, self._event_types.decode)
+        else:
+            events = decode_rows(rows, self._event_types.decode)
         return Window(events, events[-1].position if events else after, len(rows) == limit)
 
 

@@ -21,7 +21,6 @@ tracer = trace.get_tracer("varve.projections")
 
 _BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _MAX_LINKS = 64
-_LONGEST_ERROR = 1000
 
 Step = Callable[[str], None]
 
@@ -67,11 +66,11 @@ class Lane:
                 return
             except NotReadyError:
                 has_moved = False
-            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-                log.warning("lane.database_lost", lane=self._lease.key, error=str(error))
-                await asyncio.sleep(_BACKOFF_SECONDS[0])
-                continue
             except Exception as error:
+                if _is_passing(error):
+                    log.warning("lane.database_lost", lane=self._lease.key, error=str(error))
+                    await asyncio.sleep(_BACKOFF_SECONDS[0])
+                    continue
                 log.exception("lane.failed", lane=self._lease.key, position=self._position)
                 await self._report(error)
                 await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
@@ -126,7 +125,20 @@ class Lane:
     async def _report(self, error: Exception) -> None:
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
-                await note_failure(connection, self._lease, f"{type(error).__name__}: {error}"[:_LONGEST_ERROR])
+                await note_failure(connection, self._lease, _name_of(error))
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the database is away: not so when it refuses what takes too long, which would take as long again."""
+    if isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.TransactionTimeout):
+        return False
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout)
+
+
+def _name_of(error: Exception) -> str:
+    """Return what operators of any tenant may see: the text of an error can hold rows of another; the log has it."""
+    state = getattr(error, "sqlstate", None)
+    return type(error).__name__ if state is None else f"{type(error).__name__} ({state})"
 
 
 def _batches(projection: Projection, events: Sequence[RecordedEvent]) -> list[list[RecordedEvent]]:

@@ -3,9 +3,8 @@
 import asyncio
 from typing import Any
 
-import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from workers.blobs import Blobs
 
@@ -43,7 +42,7 @@ class Housekeeping:
         while True:
             try:
                 await self.clear_once()
-            except (psycopg.Error, PoolTimeout, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - what is not cleared now is cleared later; nothing else may end
                 log.warning("housekeeping.failed", error=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
 

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf, build_command_request
+from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf, build_command_request, require_key
 from api.responses import CommandOutcome, no_content, outcome, value_of
 from commands.knowledge.delete_document import DeleteDocument
 from commands.knowledge.reprocess_document import ReprocessDocument
@@ -24,6 +25,7 @@ router = APIRouter(tags=["documents"])
 _PIECE = 256 * 1024
 _WAIT_SECONDS = 30.0
 _UNKNOWN_TYPE = "application/octet-stream"
+_NOT_KNOWN_YET = "0" * 64
 
 
 class ChunkPaging(BaseModel):
@@ -56,17 +58,23 @@ async def upload_document(
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> CommandOutcome:
     """Store the file and have it processed; `GET /documents/{id}?wait=processed` tells when it is."""
-    actor.require(Permission.KNOWLEDGE_WRITE)  # before any byte of it is kept
+    # Whatever can be refused is refused before the file goes to the blob store.
+    actor.require(Permission.KNOWLEDGE_WRITE)
+    require_key(idempotency_key)
+    try:
+        described = UploadedFile(
+            file_name=PurePath((file.filename or "").replace("\\", "/")).name or "unnamed",
+            media_type=(file.content_type or _UNKNOWN_TYPE)[:100],
+            size=file.size or 0,
+            sha256=_NOT_KNOWN_YET,
+            category=category,
+            tags=tuple(tags or ()),
+            visibility=visibility,
+        )
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from error
     stored = await services.uploads.put_stream(actor.tenant, _pieces(file), services.max_upload_bytes)
-    uploaded = UploadedFile(
-        file_name=PurePath((file.filename or "").replace("\\", "/")).name or "unnamed",
-        media_type=(file.content_type or _UNKNOWN_TYPE)[:100],
-        size=stored.size,
-        sha256=stored.sha256,
-        category=category,
-        tags=tuple(tags or ()),
-        visibility=visibility,
-    )
+    uploaded = described.model_copy(update={"size": stored.size, "sha256": stored.sha256})
     content = uploaded.model_dump_json().encode()
     sent = await build_command_request(request, actor, services, None, idempotency_key, content)
     answer = await services.commands.execute(UploadDocument(file=uploaded), sent)

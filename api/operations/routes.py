@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from api.requests import ActorOf, CommandRequestOf, ServicesOf
 from api.responses import CommandOutcome, outcome, value_of
-from commands.operations.rebuild_projection import RebuildProjection
+from commands.operations.rebuild_projection import ProjectionName, RebuildProjection
 from queries.operations.commands import CommandView, GetCommand
 from queries.operations.projections import LaneView, ListProjections
 
@@ -29,7 +29,7 @@ async def list_projections(actor: ActorOf, services: ServicesOf, response: Respo
 
 @router.post("/admin/projections/{name}/rebuilds", status_code=HTTPStatus.ACCEPTED)
 async def rebuild_projection(
-    name: str, sent: CommandRequestOf, services: ServicesOf, response: Response
+    name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
     """Fill a new generation beside the live one; it is read from as soon as it has caught up."""
     answer = await services.commands.execute(RebuildProjection(projection=name), sent)

@@ -1,18 +1,22 @@
 """Ask for a projection to be rebuilt from the log beside the live one."""
 
 from collections.abc import Collection
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import StringConstraints
 
 from commands.message import Command, Decision, Handler, Handling, StreamDecision
 from domain.operations.errors import ProjectionNotFound
 from domain.operations.events import ProjectionRebuildRequested
 from domain.shared.access import Permission
 
+ProjectionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+
 
 class RebuildProjection(Command):
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
-    projection: str
+    projection: ProjectionName
 
     def aggregate_id(self) -> str:
         return self.projection

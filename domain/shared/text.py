@@ -49,6 +49,11 @@ class Embedder(Protocol):
 class Analyzer(Protocol):
     """Turns text into the terms of the full-text leg; indexing and asking must use the same one."""
 
+    @property
+    def identity(self) -> str:
+        """Changes whenever the same text may give other terms; a generation of the text leg carries it."""
+        ...
+
     def terms(self, text: str) -> list[str]:
         """Return the terms of `text` in order, repeated as often as they occur."""
         ...

@@ -13,8 +13,10 @@ def storable(value: str) -> str:
     """
     if "\x00" in value:
         raise ValueError("must not contain the NUL character: PostgreSQL can't store it")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("must not contain lone surrogates: they are not valid Unicode")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must not contain lone surrogates: they are not valid Unicode") from error
     return value
 
 

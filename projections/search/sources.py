@@ -35,6 +35,8 @@ SEARCHED_EVENTS: frozenset[type[Event]] = frozenset(
     }
 )
 
+_PASSAGE_CHARACTERS = 250  # of a short passage: Chinese has that few
+
 SOURCES_DDL = """
     -- What each source is now: a restored entry is indexed again from here.
     create table {sources} (
@@ -227,7 +229,13 @@ class SourceReader:
 
 def weight(recorded: RecordedEvent) -> int:
     """Return how many passages an event brings."""
-    return max(1, recorded.event.chunk_count) if isinstance(recorded.event, DocumentProcessed) else 1
+    match recorded.event:
+        case DocumentProcessed(chunk_count=chunks):
+            return max(1, chunks)
+        case KnowledgeEntryCreated(description=description) | KnowledgeEntryUpdated(description=description):
+            return 1 + len(description) // _PASSAGE_CHARACTERS
+        case _:
+            return 1
 
 
 def _source_key(recorded: RecordedEvent) -> Key:

@@ -38,6 +38,9 @@ class SearchTextLeg(Projection):
         self._analyzer = analyzer
         self._sources = sources
 
+    def definition(self) -> str:
+        return f"{super().definition()} {self._analyzer.identity}"
+
     def weight(self, recorded: RecordedEvent) -> int:
         return weight(recorded)
 

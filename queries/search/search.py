@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -29,6 +29,8 @@ from queries.search.ranking import (
 from queries.search.statements import statement
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 _LEGS: tuple[Leg, ...] = ("text", "vector")
 _MODELS: dict[Leg, str] = {"text": TEXT, "vector": VECTOR}
@@ -122,7 +124,7 @@ class _Searching:
         hits = (await self._ranked(found))[: self._query.limit]
         return self._answer(await self._shown(hits), degraded)
 
-    async def _or_none(self, leg: Leg, answer: Coroutine[Any, Any, list[Candidate]]) -> list[Candidate] | None:
+    async def _or_none(self, leg: Leg, answer: Coroutine[Any, Any, list[T]]) -> list[T] | None:
         """Return a leg's answer, or None when it is away: the other one answers then."""
         try:
             return await answer
@@ -152,13 +154,13 @@ class _Searching:
         candidates = united(found["text"], found["vector"])
         without_text, without_cosine = missing_scores(candidates)
         texts, cosines = await asyncio.gather(
-            self._ask("text", "text_scores", {}, chunks=without_text),
-            self._ask("vector", "vector_scores", {}, chunks=without_cosine),
+            self._or_none("text", self._ask("text", "text_scores", {}, chunks=without_text)),
+            self._or_none("vector", self._ask("vector", "vector_scores", {}, chunks=without_cosine)),
         )
         scored = with_scores(
             candidates,
-            text={row["chunk"]: float(row["score"]) for row in texts},
-            cosine={row["chunk"]: float(row["cosine"]) for row in cosines},
+            text={row["chunk"]: float(row["score"]) for row in texts or ()},
+            cosine={row["chunk"]: float(row["cosine"]) for row in cosines or ()},
         )
         return rank_by_both(self._grouped(scored), vector_weight=self._settings.weights.of(self._query.q))
 
@@ -174,9 +176,9 @@ class _Searching:
         settings = self._graph_settings if name == "vector_search_graph" else {}
         question = Question((_MODELS[leg],), sql, {**self._parameters, **parameters}, settings)
         reading = await self._asking.read_models.read(self._asking.actor, question)
-        self._readings.setdefault(leg, reading)
         if leg == "vector" and not reading.definitions[VECTOR].endswith(self._embedder.model.key):
             raise OtherModelError(reading.definitions[VECTOR])
+        self._readings.setdefault(leg, reading)
         return list(reading.rows)
 
     def _conditions(self, leg: Leg) -> dict[str, str]:
