@@ -77,7 +77,8 @@ _MIMETYPE_KINDS = (
 )
 _HTML_START = re.compile(
     # Possessive: comments that could be split in many ways would otherwise all be tried.
-    rb"(?:\s++|<!--(?:(?!-->).)*+-->|<\?xml[^>]*+>)*+<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+    rb"(?:\s++|<!--(?:(?!-->).)*+-->|<\?xml[^>]*+>)*+<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _MAIL_START = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*:[ \t].*\r?\n(?:[ \t].*\r?\n)*){2,}")
 _MAIL_HEADERS = (b"from:", b"mime-version:", b"message-id:", b"received:", b"subject:", b"date:")
