@@ -29,7 +29,7 @@ _CAUGHT_UP = """
 select bool_or(g.status = 'building' and g.generation = %(generation)s) as is_building,
        min(l.position) filter (where g.generation = %(generation)s)
        >= coalesce(max(l.position) filter (where g.status = 'live'), 0) as is_caught_up
-from (select * from varve.lanes where projection = %(projection)s for update) l
+from (select * from varve.lanes where projection = %(projection)s order by generation, lane for update) l
 join varve.generations g using (projection, generation)
 where g.status in ('building', 'live')
 """
