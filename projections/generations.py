@@ -94,6 +94,8 @@ async def swap_when_caught_up(connection: Connection, generation: Generation) ->
     """
     parameters = {"projection": generation.projection, "generation": generation.number}
     async with connection.transaction():
+        # A statement of its own: after the wait, what another lane's swap has changed is seen.
+        await connection.execute(_LOCK)
         cursor = await connection.execute(_CAUGHT_UP, parameters)
         is_building, is_caught_up = await cursor.fetchone() or (None, None)
         if not is_building or not is_caught_up:
