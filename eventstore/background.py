@@ -1,8 +1,8 @@
 """Tasks that run beside their caller, and their sure end."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 _AGAIN_SECONDS = 2.0
@@ -20,6 +20,14 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running_beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `works` for as long as the block."""
+    async with AsyncExitStack() as stack:
+        run_beside(stack, *works)
+        yield
 
 
 def run_beside(stack: AsyncExitStack, *works: Coroutine[Any, Any, None]) -> None:

@@ -25,6 +25,37 @@ class ClaimTaken(EventStoreError):
 
 
 @dataclass(eq=False)
+class CounterLimited(EventStoreError):
+    """The append would raise a counter above its limit, or lower it below zero."""
+
+    counter: str
+    value: int
+    limit: int
+
+
+@dataclass(eq=False)
+class BoundaryCrossed(EventStoreError):
+    """An event that the decision had to know was appended after it had read; `position` is that event's."""
+
+    position: int
+
+
+@dataclass(eq=False)
+class AlreadyTracked(EventStoreError):
+    """The position of the upstream log was dealt with before."""
+
+    application: str
+    position: int
+
+
+@dataclass(eq=False)
+class InvalidAppend(EventStoreError):
+    """The append holds what the database can't store."""
+
+    reason: str
+
+
+@dataclass(eq=False)
 class KeyReused(EventStoreError):
     """The idempotency key was used before, for another request."""
 
@@ -36,6 +67,13 @@ class StoreUnavailable(EventStoreError):
     """The database can't be reached; after an append its outcome is unknown until the same command is sent again."""
 
     cause: str
+
+
+@dataclass(eq=False)
+class AppenderBusy(StoreUnavailable):
+    """Too many appends are waiting; nothing of this one was stored."""
+
+    retry_after_seconds: int = 1
 
 
 @dataclass(eq=False)

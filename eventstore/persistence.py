@@ -13,14 +13,17 @@ import psycopg
 import structlog
 from eventsourcing import persistence as library
 from eventsourcing.utils import Environment, EnvType
-from psycopg.rows import namedtuple_row, tuple_row
+from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
 from domain.shared.ids import uuid7
-from eventstore.append import APPEND, event_parameters
-from eventstore.errors import EventStoreError
+from eventstore.appender_thread import AppenderThread
+from eventstore.errors import EventStoreError, InvalidAppend, StoreUnavailable
 from eventstore.mapper import VersionedStoredEvent
-from eventstore.records import Claims, EventMetadata
+from eventstore.prepare import PreparedAppend, event_row, prepare_rows
+from eventstore.records import Appended, Claims, EventMetadata, Tracked
+from eventstore.rows import Conditions
+from eventstore.sessions import SESSION_OPTIONS
 from eventstore.snapshots import SAVE_SNAPSHOT, snapshot_parameters
 from eventstore.wake import CHANNEL
 
@@ -28,15 +31,6 @@ log = structlog.get_logger()
 
 current_tenant: ContextVar[str] = ContextVar("current_tenant")
 """The tenant whose events the recorders of this context write and read; see `acting_for`."""
-
-SESSION_OPTIONS = (
-    "-c lock_timeout=5s -c idle_in_transaction_session_timeout=5s -c transaction_timeout=30s -c statement_timeout=30s "
-    "-c client_connection_check_interval=1s"
-)
-"""A session that hangs must never hold up others: the log's lock above all.
-
-The limit of whole transactions (PostgreSQL 17) is there because the one of idle ones does not fire after a pipeline.
-"""
 
 _CONNECTIONS = 8
 _STOP_SECONDS = 0.1
@@ -106,6 +100,7 @@ class Datastore:
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
+        self._appender = AppenderThread(database_url)
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             database_url,
             min_size=1,
@@ -126,11 +121,23 @@ class Datastore:
             with self._pool.connection() as connection:
                 yield connection
 
+    def append(self, prepared: PreparedAppend) -> Appended:
+        """Append through the datastore's own appender; its errors become the library's."""
+        try:
+            return self._appender.append(prepared)
+        except StoreUnavailable as error:
+            raise library.OperationalError(str(error)) from error
+        except InvalidAppend as error:
+            raise library.DataError(str(error)) from error
+        except EventStoreError as error:
+            raise library.IntegrityError(f"{type(error).__name__}: {error}") from error
+
     def connect(self) -> psycopg.Connection[Any]:
         """Return a connection beside the pool, for listening; its errors are psycopg's own."""
         return psycopg.connect(self._database_url, autocommit=True)
 
     def close(self) -> None:
+        self._appender.close()
         self._pool.close()
 
 
@@ -180,22 +187,20 @@ class VarveAggregateRecorder(library.AggregateRecorder):
         claims: Claims | None = None,
     ) -> Sequence[int]:
         """Return the positions of the events."""
-        if tracking is not None:
-            raise library.NotSupportedError("projections keep their positions themselves")
-        if not stored_events:
+        if not stored_events and tracking is None:
             return []
-        command_id = uuid7(time_ns() // 1_000_000)
+        append_id = uuid7(time_ns() // 1_000_000)
         metadata = event_metadata or EventMetadata(
-            actor="varve", command_type="Application.save", correlation_id=command_id
+            actor="varve", command_type="Application.save", correlation_id=append_id
         )
-        parameters = event_parameters(self._tenant(), stored_events, metadata, claims or Claims())
-        with self._datastore.connection() as connection:
-            cursor = connection.cursor(row_factory=namedtuple_row)
-            row: Any = cursor.execute(APPEND, _NO_COMMAND | {"command_id": command_id} | parameters).fetchone()
-            if row.result != "appended":
-                raise library.IntegrityError(f"{row.result}: {row.detail}")
-            _wake_readers(connection)
-        return range(row.last_position - len(stored_events) + 1, row.last_position + 1)
+        conditions = Conditions(
+            claims=claims or Claims(),
+            tracked=None if tracking is None else Tracked(tracking.application_name, tracking.notification_id),
+        )
+        rows = [event_row(stored) for stored in stored_events]
+        prepared = prepare_rows(self._tenant(), append_id, rows, metadata.model_dump(mode="json"), conditions)
+        position = self._datastore.append(prepared).position
+        return range(position - len(rows) + 1, position + 1)
 
 
 class VarveApplicationRecorder(VarveAggregateRecorder, library.ApplicationRecorder):
@@ -355,15 +360,6 @@ class VarveFactory(library.InfrastructureFactory[library.TrackingRecorder]):
         self._datastore.close()
 
 
-_NO_COMMAND: dict[str, Any] = dict.fromkeys(
-    (
-        *("command_type", "aggregate_id", "command_data", "command_metadata", "user", "status", "outcome", "error"),
-        *("actor", "key", "fingerprint", "key_seconds"),
-    )
-) | {"remember": False}
-"""The part of `APPEND`'s parameters that says: no command, so no audit row and no idempotency record."""
-
-
 def _stream_parameters(
     tenant: str, originator_id: UUID | str, gt: int | None, lte: int | None, limit: int | None
 ) -> dict[str, Any]:
@@ -383,14 +379,6 @@ def _stored_events(
     # The columns stand in the order of the fields.
     rows = cursor.execute(query.format(direction="desc" if desc else "asc"), parameters)
     return [VersionedStoredEvent(*row) for row in rows]
-
-
-def _wake_readers(connection: psycopg.Connection[Any]) -> None:
-    """Notify after the append's commit; in its transaction it would take a database-wide lock."""
-    try:
-        connection.execute("select pg_notify(%s, '')", (CHANNEL,))
-    except psycopg.Error as error:
-        log.warning("wake.not_sent", error=str(error))  # readers poll as well, and the events are durable
 
 
 _ERRORS: tuple[tuple[type[psycopg.Error], type[library.PersistenceError]], ...] = (

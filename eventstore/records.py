@@ -1,5 +1,6 @@
 """The rows of the log as Python sees them: before the append, after it, and the one who asked for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -35,6 +36,7 @@ class StreamEvent:
     originator_id: str
     originator_version: int
     event: Event
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +87,63 @@ class Claims:
     released: tuple[str, ...] = ()
 
 
+NO_CLAIMS = Claims()
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Adds to a counter of the tenant, such as a quota; refused where it would then be above `limit`, or below 0."""
+
+    name: str
+    add: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryItem:
+    """Matches events of one of `topics` (any, when empty) that have all of `tags`."""
+
+    topics: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A dynamic consistency boundary: no event of the tenant after the position `after` matches any of `items`.
+
+    The idea is Sara Pellegrini's and Milan Savić's, https://dcb.events. `after` is the head of the log at the time when
+    the events of the decision were read.
+    """
+
+    items: tuple[BoundaryItem, ...]
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """The position of an upstream log that an append has dealt with; refused when it is not higher than before."""
+
+    application_name: str
+    position: int
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
-    """What one command writes, all or nothing; a command that was refused appends no events."""
+    """What one command writes, all or nothing; a command that was refused appends no events.
+
+    `expected` holds the versions of streams that the decision has read and does not write. A bulk append, one of an
+    import, waits behind interactive ones.
+    """
 
     tenant: str
     command: CommandRecord
     events: tuple[StreamEvent, ...]
     event_metadata: EventMetadata
-    claims: Claims = Claims()
+    claims: Claims = NO_CLAIMS
+    counters: tuple[Counter, ...] = ()
+    boundary: Boundary | None = None
+    expected: Mapping[str, int] = field(default_factory=dict)
+    is_bulk: bool = False
 
 
 @dataclass(frozen=True, slots=True)

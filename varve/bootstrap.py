@@ -24,7 +24,7 @@ from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.operations.events import OPERATIONS_EVENTS
 from domain.shared.events import register_events
 from domain.shared.text import Embedder, Tokenizer
-from eventstore.append import Appender
+from eventstore.append import open_appender
 from eventstore.application import VarveApplication
 from eventstore.background import run_beside, run_together
 from eventstore.errors import StoreUnavailable
@@ -124,13 +124,16 @@ async def open_platform(
             message_waker.wake()
             on_append()
 
+        appender = await stack.enter_async_context(
+            open_appender(settings.role_url("varve_writer"), application.mapper, appended)
+        )
         repository = AggregateRepository(writer, application.mapper, snapshots.note)
         read_models = LiveReadModels(reader)
         yield Platform(
             settings=settings,
             commands=CommandBus(
                 handlers=build_command_handlers(REBUILDABLE),
-                appender=Appender(writer, application.mapper, appended),
+                appender=appender,
                 repository=repository,
                 clock=SystemClock(),
                 ids=TimeOrderedIds(),

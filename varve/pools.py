@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
-from eventstore.persistence import SESSION_OPTIONS
+from eventstore.sessions import SESSION_OPTIONS
 from varve.settings import DatabaseRole, Settings
 
 # After this the pool waits for the next request instead of trying at ever longer intervals, and tries at once then.

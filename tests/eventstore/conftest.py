@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from eventstore.append import Appender
+from eventstore.append import Appender, open_appender
 from eventstore.mapper import PydanticMapper
 from varve.bootstrap import event_types
 from varve.pools import open_pool
@@ -20,5 +20,6 @@ async def writer_pool(settings: Settings) -> AsyncIterator[AsyncConnectionPool[A
 
 
 @pytest.fixture
-def appender(writer_pool: AsyncConnectionPool[Any]) -> Appender:
-    return Appender(writer_pool, PydanticMapper(event_types()))
+async def appender(settings: Settings) -> AsyncIterator[Appender]:
+    async with open_appender(settings.role_url("varve_writer"), PydanticMapper(event_types())) as appender:
+        yield appender

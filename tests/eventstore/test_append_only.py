@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from eventstore.append import Appender
+from eventstore.batch import PARAMETERS
 from tests.builders.appends import append_of
 from varve.settings import LOGIN_ROLES, Settings
 
@@ -91,12 +92,10 @@ async def test_only_the_projector_writes_read_models(settings: Settings, role):
 
 @pytest.mark.parametrize("role", ["varve_reader", "varve_projector", "varve_admin"])
 async def test_only_the_writer_appends(settings: Settings, role):
-    append = (
-        "select varve.append('acme', gen_random_uuid(), 'x', null, '{}', '{}', 'x', 'accepted', '{}', null, null, null,"
-        " null, null, false, '{}', '{}', '{}', '{}', '{}', '', '{}', '{}', '{}')"
-    )
+    append = f"select varve.append({', '.join(['null'] * PARAMETERS)})"
+    settle = "select varve.settle('{acme}', array[gen_random_uuid()], '{true}', 0)"
     snapshot = "select varve.save_snapshot('acme', 's', 1, 1::smallint, 'x', '')"
-    assert await those_that_go_through(settings.role_url(role), [append, snapshot]) == []
+    assert await those_that_go_through(settings.role_url(role), [append, settle, snapshot]) == []
 
 
 @pytest.mark.parametrize("statement", CHANGES)

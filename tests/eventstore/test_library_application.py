@@ -33,7 +33,7 @@ from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.shared.access import Actor, Role
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
-from eventstore.append import Appender
+from eventstore.append import Appender, open_appender
 from eventstore.application import VarveApplication, with_events
 from eventstore.load import AggregateRepository, Loaded
 from eventstore.log import LogReader
@@ -210,8 +210,11 @@ class Ways:
 async def ways(settings: Settings, twin_settings: Settings) -> Ways:
     """Every use case executed once each way."""
     with application_for(settings) as application:
-        async with open_pool(settings, "varve_writer", 2) as pool:
-            bus = bus_over(pool, application)
+        async with (
+            open_pool(settings, "varve_writer", 2) as pool,
+            open_appender(settings.role_url("varve_writer"), application.mapper) as appender,
+        ):
+            bus = bus_over(pool, appender, application)
             for number, command in enumerate(USE_CASES):
                 command_id = UUID(int=1000 + number)
                 await bus.execute(command, CommandRequest(ACTOR, command_id, command_id))
@@ -222,10 +225,10 @@ async def ways(settings: Settings, twin_settings: Settings) -> Ways:
     return Ways(settings, twin_settings)
 
 
-def bus_over(pool: AsyncConnectionPool[Any], application: VarveApplication) -> CommandBus:
+def bus_over(pool: AsyncConnectionPool[Any], appender: Appender, application: VarveApplication) -> CommandBus:
     return CommandBus(
         handlers=HANDLERS,
-        appender=Appender(pool, application.mapper),
+        appender=appender,
         repository=AggregateRepository(pool, application.mapper),
         clock=FixedClock(),
         ids=CountedIds(),
@@ -284,7 +287,7 @@ def test_a_claim_of_another_stream_is_not_taken(application: VarveApplication) -
     upload = UploadDocument(file=uploaded_file())
     through_library = ThroughLibrary(application)
     asyncio.run(through_library.execute(upload))
-    with pytest.raises(library.IntegrityError, match="claimed"):
+    with pytest.raises(library.IntegrityError, match="ClaimTaken"):
         asyncio.run(through_library.execute(upload))
 
 
@@ -340,11 +343,16 @@ def test_the_version_of_an_events_class_is_kept(application: VarveApplication) -
         assert [mapper.to_domain_event(event).event for event in read] == measured
 
 
-def test_a_tracking_record_is_refused(application: VarveApplication) -> None:
-    new = with_events(ENTRY, Versioned(ENTRY.stream(FIRST)), [created(FIRST)])
-    stored = [application.mapper.to_stored_event(event) for event in new.pending]
-    with pytest.raises(library.NotSupportedError):
-        application.recorder.insert_events(stored, tracking=library.Tracking("upstream", 1))
+def test_an_upstream_position_is_dealt_with_once(application: VarveApplication) -> None:
+    tracking = library.Tracking("upstream", 1)
+    for version in (1, 2):
+        new = with_events(ENTRY, Versioned(ENTRY.stream(FIRST), version - 1), [created(FIRST)])
+        stored = [application.mapper.to_stored_event(event) for event in new.pending]
+        if version == 1:
+            application.recorder.insert_events(stored, tracking=tracking)
+        else:
+            with pytest.raises(library.IntegrityError, match="AlreadyTracked"):
+                application.recorder.insert_events(stored, tracking=tracking)
 
 
 def test_a_subscription_sees_what_the_tenant_saves_while_it_lasts(application: VarveApplication) -> None:

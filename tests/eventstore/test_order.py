@@ -5,12 +5,11 @@ import multiprocessing
 
 import psycopg
 
-from eventstore.append import Appender
+from eventstore.append import open_appender
 from eventstore.mapper import PydanticMapper
 from tests.builders.appends import append_of
 from tests.builders.entries import created
 from varve.bootstrap import event_types
-from varve.pools import open_pool
 from varve.settings import Settings
 
 WRITERS = 4
@@ -24,8 +23,7 @@ def write(settings: Settings, writer: int) -> None:
 
 
 async def _write(settings: Settings, writer: int) -> None:
-    async with open_pool(settings, "varve_writer", TASKS) as pool:
-        appender = Appender(pool, PydanticMapper(event_types()))
+    async with open_appender(settings.role_url("varve_writer"), PydanticMapper(event_types())) as appender:
 
         async def one(task: int) -> None:
             for number in range(APPENDS):

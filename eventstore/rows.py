@@ -1,0 +1,31 @@
+"""An append as rows: what is stored, and what it asks of the log."""
+
+from dataclasses import dataclass
+
+from eventstore.records import NO_CLAIMS, Boundary, Claims, Counter, Tracked
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event as it is stored; `stream` and `version` are None for one that has only tags."""
+
+    stream: str | None
+    version: int | None
+    topic: str
+    class_version: int
+    data: bytes
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """All that an append asks of the log besides the versions that its events follow."""
+
+    expected: tuple[tuple[str, int], ...] = ()
+    claims: Claims = NO_CLAIMS
+    counters: tuple[Counter, ...] = ()
+    tracked: Tracked | None = None
+    boundary: Boundary | None = None
+
+
+NO_CONDITIONS = Conditions()

@@ -1,0 +1,95 @@
+"""Finds what PostgreSQL could not store before it is sent: in a batch one caller's NUL would fail all the others."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from eventstore.errors import InvalidAppend
+from eventstore.mapper import canonical_json
+from eventstore.records import CommandRecord
+from eventstore.rows import Conditions, EventRow
+
+MOST_EVENTS = 5_000
+_NAME_BYTES = 800  # three of them fit in an entry of a B-tree, which holds 2,704
+_HIGHEST_VERSION = 2**31 - 1
+_HIGHEST_CLASS_VERSION = 2**15 - 1
+_HIGHEST_COUNT = 2**53
+_LONGEST_KEY_SECONDS = 10 * 365 * 86_400
+_NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def require_storable(
+    tenant: str, rows: Sequence[EventRow], conditions: Conditions, command: CommandRecord | None
+) -> None:
+    """Raise `InvalidAppend` for what the database would refuse with the whole batch."""
+    if len(rows) > MOST_EVENTS:
+        raise InvalidAppend(f"an append may have {MOST_EVENTS} events at the most, and this one has {len(rows)}")
+    for row in rows:
+        _require_numbers(row)
+    _require_conditions(conditions, has_events=bool(rows))
+    if command is not None and command.key is not None and not 0 <= command.key.seconds <= _LONGEST_KEY_SECONDS:
+        raise InvalidAppend(f"a key is remembered for 0 to {_LONGEST_KEY_SECONDS} seconds")
+    _require_name(tenant)
+    for row in rows:
+        for name in (row.topic, *row.tags) if row.stream is None else (row.stream, row.topic, *row.tags):
+            _require_name(name)
+    for name in (*_names_of_conditions(conditions), *_names_of_command(command)):
+        _require_name(name)
+
+
+def storable_json(value: object) -> bytes:
+    """Return `value` as canonical JSON that `jsonb` takes.
+
+    Raises:
+        InvalidAppend: a text in it holds a NUL character.
+    """
+    document = canonical_json(value)
+    if b"\\u0000" in document and _NUL_IN_JSON.search(document):
+        raise InvalidAppend("a text holds a NUL character, which PostgreSQL can't store")
+    return document
+
+
+def _require_numbers(row: EventRow) -> None:
+    if (row.stream is None) != (row.version is None):
+        raise InvalidAppend("an event has both a stream and a version, or neither")
+    if row.version is not None and not 0 <= row.version <= _HIGHEST_VERSION:
+        raise InvalidAppend(f"a version is between 0 and {_HIGHEST_VERSION}, not {row.version}")
+    if not 0 < row.class_version <= _HIGHEST_CLASS_VERSION:
+        raise InvalidAppend(f"a class version is between 1 and {_HIGHEST_CLASS_VERSION}, not {row.class_version}")
+
+
+def _require_conditions(conditions: Conditions, *, has_events: bool) -> None:
+    claims, counters = conditions.claims, conditions.counters
+    if not has_events and (claims.taken or claims.released or counters):
+        raise InvalidAppend("claims and counters are derived from events: an append that changes them needs one")
+    for counter in counters:
+        if abs(counter.add) > _HIGHEST_COUNT or not 0 <= counter.limit <= _HIGHEST_COUNT:
+            raise InvalidAppend(f"a counter counts to {_HIGHEST_COUNT} at the most")
+    if len({counter.name for counter in counters}) < len(counters):
+        raise InvalidAppend("an append names each counter once")
+
+
+def _names_of_conditions(conditions: Conditions) -> Iterator[str]:
+    claims = conditions.claims
+    yield from (*claims.taken, *claims.taken.values(), *claims.released)
+    yield from (counter.name for counter in conditions.counters)
+    yield from (stream for stream, _ in conditions.expected)
+    if conditions.tracked is not None:
+        yield conditions.tracked.application_name
+    if conditions.boundary is not None:
+        for item in conditions.boundary.items:
+            yield from (*item.topics, *item.tags)
+
+
+def _names_of_command(command: CommandRecord | None) -> Iterator[str]:
+    if command is None:
+        return
+    yield from (name for name in (command.command_type, command.aggregate_id, command.user) if name is not None)
+    if command.key is not None:
+        yield from (command.key.actor, command.key.key)
+
+
+def _require_name(name: str) -> None:
+    if "\x00" in name:
+        raise InvalidAppend("a text holds a NUL character, which PostgreSQL can't store")
+    if len(name) * 4 > _NAME_BYTES and len(name.encode()) > _NAME_BYTES:
+        raise InvalidAppend(f"a name may have {_NAME_BYTES} bytes at the most: {name[:50]!r}…")
