@@ -1,8 +1,9 @@
 """Executes commands: the one pipeline that every command goes through, whoever sends it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
@@ -11,18 +12,20 @@ from opentelemetry.trace import format_trace_id
 from pydantic import BaseModel
 
 from commands.errors import IdempotencyKeyReused, RememberedRefusal, VersionMismatch
-from commands.message import Command, CommandAnswer, CommandRequest, Execute, Handler
+from commands.message import Command, CommandAnswer, CommandRequest, Decision, Execute, Handler
 from commands.middleware import authorised, recorded, retried, traced
 from commands.redaction import redacted
 from domain.shared.access import Actor
 from domain.shared.aggregates import AggregateType
 from domain.shared.errors import DomainError
 from domain.shared.ids import Clock, Ids
+from eventstore.aggregate_cache import AggregateCache
 from eventstore.append import Appender
-from eventstore.errors import ClaimTaken, KeyReused
-from eventstore.load import AggregateRepository, Loaded, stream_events
+from eventstore.errors import ClaimTaken, KeyReused, StreamConflict
+from eventstore.load import Loaded, stream_events
 from eventstore.position import LogPosition
 from eventstore.records import (
+    NO_CLAIMS,
     Append,
     Appended,
     Claims,
@@ -38,16 +41,35 @@ S = TypeVar("S", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class _Handling:
+    """What a handler is given; it notes what the decision was made on."""
+
     actor: Actor
     now: datetime
     ids: Ids
-    repository: AggregateRepository
+    aggregates: AggregateCache
+    read: dict[str, tuple[AggregateType[Any], Loaded[Any]]] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+    """The streams whose state was not read now, so that it may be out of date."""
 
     def new_id(self) -> UUID:
         return self.ids.new()
 
     async def load(self, aggregate_type: AggregateType[S], aggregate_id: UUID) -> Loaded[S]:
-        return await self.repository.load(aggregate_type, self.actor.tenant, aggregate_id)
+        stream = aggregate_type.stream(aggregate_id)
+        if self.aggregates.is_kept(self.actor.tenant, stream):
+            self.kept.add(stream)
+        loaded = await self.aggregates.load(aggregate_type, self.actor.tenant, aggregate_id)
+        self.read[stream] = (aggregate_type, loaded)
+        return loaded
+
+    def forget(self) -> None:
+        """Let what was read be read anew."""
+        for stream in self.read:
+            self.aggregates.forget(self.actor.tenant, stream)
+
+    def expected(self) -> dict[str, int]:
+        """Return the versions that the decision holds at."""
+        return {stream: loaded.version for stream, (_, loaded) in self.read.items()}
 
 
 class CommandBus:
@@ -58,14 +80,14 @@ class CommandBus:
         *,
         handlers: Mapping[type[Command], Handler[Any]],
         appender: Appender,
-        repository: AggregateRepository,
+        aggregates: AggregateCache,
         clock: Clock,
         ids: Ids,
         key_seconds: int,
     ) -> None:
         self._handlers = handlers
         self._appender = appender
-        self._repository = repository
+        self._aggregates = aggregates
         self._clock = clock
         self._ids = ids
         self._key_seconds = key_seconds
@@ -92,11 +114,37 @@ class CommandBus:
         return answer
 
     async def _decide(self, command: Command, request: CommandRequest) -> CommandAnswer:
-        handling = _Handling(request.actor, self._clock.now(), self._ids, self._repository)
+        handling = self._handling(request)
+        try:
+            decision = await self._decision(command, request, handling)
+        except DomainError:
+            if not handling.kept:
+                raise
+            handling.forget()  # what was kept may be out of date, and a refusal is never checked by an append
+            handling = self._handling(request)
+            decision = await self._decision(command, request, handling)
+        try:
+            answer = await self._append_decision(command, request, decision, handling.expected())
+        except StreamConflict:
+            handling.forget()
+            raise
+        if not answer.is_repeated:
+            self._keep(decision, handling)
+        return answer
+
+    def _handling(self, request: CommandRequest) -> _Handling:
+        return _Handling(request.actor, self._clock.now(), self._ids, self._aggregates)
+
+    async def _decision(self, command: Command, request: CommandRequest, handling: _Handling) -> Decision:
         decision = await self._handlers[type(command)](command, handling)
         seen = decision.streams[0].version
         if request.expected_version not in {None, seen}:
             raise VersionMismatch(request.expected_version or 0, seen)
+        return decision
+
+    async def _append_decision(
+        self, command: Command, request: CommandRequest, decision: Decision, expected: dict[str, int]
+    ) -> CommandAnswer:
         events = tuple(
             event
             for stream in decision.streams
@@ -108,10 +156,19 @@ class CommandBus:
             "result": decision.result,
         }
         record = self._record(command, request, "accepted", outcome=outcome)
+        written = {stream.stream for stream in decision.streams if stream.events}
+        read = {stream: version for stream, version in expected.items() if stream not in written}
         try:
-            return await self._append(record, request, events, decision.claims)
+            return await self._append(record, request, events, decision.claims, read)
         except ClaimTaken as taken:
             raise decision.refuse_claim(taken.stream) from taken
+
+    def _keep(self, decision: Decision, handling: _Handling) -> None:
+        """Keep what the decision made of the streams that it wrote."""
+        for stream in decision.streams:
+            if stream.stream in handling.read:
+                aggregate_type, loaded = handling.read[stream.stream]
+                self._aggregates.appended(aggregate_type, handling.actor.tenant, loaded, stream.events)
 
     async def _record_refusal(self, command: Command, request: CommandRequest, refusal: Exception) -> CommandAnswer:
         """Write the audit row of a refusal, then raise it, unless its idempotency key was answered before."""
@@ -126,17 +183,22 @@ class CommandBus:
         if isinstance(refusal, IdempotencyKeyReused):
             record = replace(record, key=None)  # the key belongs to another request
         try:
-            answer = await self._append(record, request, (), Claims())
+            answer = await self._append(record, request)
         except IdempotencyKeyReused:
             # The key stands for another request, which the sender is told; the attempt is audited without it.
-            await self._append(replace(record, key=None), request, (), Claims())
+            await self._append(replace(record, key=None), request)
             raise
         if answer.is_repeated:
             return answer
         raise refusal
 
     async def _append(
-        self, record: CommandRecord, request: CommandRequest, events: tuple[StreamEvent, ...], claims: Claims
+        self,
+        record: CommandRecord,
+        request: CommandRequest,
+        events: tuple[StreamEvent, ...] = (),
+        claims: Claims = NO_CLAIMS,
+        expected: Mapping[str, int] = MappingProxyType({}),
     ) -> CommandAnswer:
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
@@ -148,7 +210,9 @@ class CommandBus:
             traceparent=carrier.get("traceparent"),
         )
         try:
-            appended = await self._appender.append(Append(request.actor.tenant, record, events, metadata, claims))
+            appended = await self._appender.append(
+                Append(request.actor.tenant, record, events, metadata, claims, expected=expected)
+            )
         except KeyReused as reused:
             raise IdempotencyKeyReused(reused.key) from reused
         return _answer(appended)

@@ -46,22 +46,26 @@ class Loaded(Generic[S]):
 
 
 class NoteLoad(Protocol):
-    """Is told of every load and of how many events it had to read; `SnapshotTaker.note` is one."""
+    """Is told of a state and of how many events it costs to load; says whether it takes a snapshot.
+
+    `SnapshotTaker.note` is one.
+    """
 
     def __call__(
         self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int, /
-    ) -> None: ...
+    ) -> bool: ...
 
 
-def _note_nothing(aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int) -> None:
+def note_nothing(aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int) -> bool:
     del aggregate_type, tenant, loaded, events_read
+    return False
 
 
 class AggregateRepository:
     """Loads the current state of aggregates, as the connections of the write side see it."""
 
     def __init__(
-        self, pool: AsyncConnectionPool[Any], mapper: PydanticMapper, note_load: NoteLoad = _note_nothing
+        self, pool: AsyncConnectionPool[Any], mapper: PydanticMapper, note_load: NoteLoad = note_nothing
     ) -> None:
         self._pool = pool
         self._mapper = mapper

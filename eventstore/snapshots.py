@@ -162,15 +162,16 @@ class SnapshotTaker:
         self._waiting: dict[tuple[str, str], tuple[AggregateType[Any], Snapshot[Any]]] = {}
         self._is_due = asyncio.Event()
 
-    def note(self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int) -> None:
-        """Remember to write a snapshot of `loaded` if the policy wants one; neither waits nor raises."""
+    def note(self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int) -> bool:
+        """Remember to write a snapshot of `loaded` if the policy wants one, and say so; neither waits nor raises."""
         if loaded.state is None or events_read < self._policy.interval(aggregate_type):
-            return
+            return False
         key = (tenant, loaded.id)
         if key not in self._waiting and len(self._waiting) >= _MOST_WAITING:
-            return  # the stream's next load asks again
+            return False  # the stream's next load asks again
         self._waiting[key] = (aggregate_type, Snapshot.take(loaded))
         self._is_due.set()
+        return True
 
     async def run(self) -> None:
         """Write until cancelled; what fails is logged and left to the stream's next load."""

@@ -24,6 +24,7 @@ from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.operations.events import OPERATIONS_EVENTS
 from domain.shared.events import register_events
 from domain.shared.text import Embedder, Tokenizer
+from eventstore.aggregate_cache import AggregateCache
 from eventstore.append import open_appender
 from eventstore.application import VarveApplication
 from eventstore.background import run_beside, run_together
@@ -134,7 +135,7 @@ async def open_platform(
             commands=CommandBus(
                 handlers=build_command_handlers(REBUILDABLE),
                 appender=appender,
-                repository=repository,
+                aggregates=AggregateCache(repository, snapshots.note),
                 clock=SystemClock(),
                 ids=TimeOrderedIds(),
                 key_seconds=settings.idempotency_hours * 3600,

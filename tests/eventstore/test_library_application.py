@@ -33,6 +33,7 @@ from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.shared.access import Actor, Role
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
+from eventstore.aggregate_cache import AggregateCache
 from eventstore.append import Appender, open_appender
 from eventstore.application import VarveApplication, with_events
 from eventstore.load import AggregateRepository, Loaded
@@ -229,7 +230,7 @@ def bus_over(pool: AsyncConnectionPool[Any], appender: Appender, application: Va
     return CommandBus(
         handlers=HANDLERS,
         appender=appender,
-        repository=AggregateRepository(pool, application.mapper),
+        aggregates=AggregateCache(AggregateRepository(pool, application.mapper)),
         clock=FixedClock(),
         ids=CountedIds(),
         key_seconds=60,
