@@ -7,6 +7,7 @@ from eventsourcing.persistence import Mapper
 from opentelemetry import trace
 
 from eventstore.batch_appender import BatchAppender, open_batch_appender
+from eventstore.boundary import BoundaryCheck, open_boundary_check
 from eventstore.prepare import prepare
 from eventstore.records import Append, Appended
 
@@ -14,11 +15,15 @@ tracer = trace.get_tracer("varve.eventstore")
 
 
 class Appender:
-    """Appends for commands; safe to share between the tasks of an event loop."""
+    """Appends for commands; safe to share between the tasks of an event loop.
 
-    def __init__(self, batches: BatchAppender, mapper: Mapper[str]) -> None:
+    Without a check before the lock, all that came after a boundary's position is looked at under it.
+    """
+
+    def __init__(self, batches: BatchAppender, mapper: Mapper[str], boundaries: BoundaryCheck | None = None) -> None:
         self._batches = batches
         self._mapper = mapper
+        self._boundaries = boundaries
 
     async def append(self, append: Append) -> Appended:
         """Store `append` and return its position, or the outcome of the command that was stored before it.
@@ -28,7 +33,12 @@ class Appender:
         """
         with tracer.start_as_current_span("eventstore.append") as span:
             span.set_attribute("varve.events", len(append.events))
-            appended = await self._batches.append(prepare(append, self._mapper))
+            prepared = prepare(append, self._mapper)
+            if self._boundaries is not None:
+                prepared = await self._boundaries.brought_forward(prepared)
+            appended = await self._batches.append(prepared)
+            if self._boundaries is not None:
+                self._boundaries.note(appended.position)
             span.set_attribute("varve.position", appended.position)
         return appended
 
@@ -38,5 +48,5 @@ async def open_appender(
     database_url: str, mapper: Mapper[str], on_append: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Appender]:
     """Run an appender; the arguments are those of `open_batch_appender`, and what turns events into bytes."""
-    async with open_batch_appender(database_url, on_append) as batches:
-        yield Appender(batches, mapper)
+    async with open_boundary_check(database_url) as boundaries, open_batch_appender(database_url, on_append) as batches:
+        yield Appender(batches, mapper, boundaries)

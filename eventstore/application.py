@@ -1,6 +1,7 @@
 """The `eventsourcing` library's application over our log: owns mapper, topics, snapshot policy and projectors."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import ClassVar, Generic, TypeVar
 
 import structlog
@@ -25,6 +26,7 @@ from eventstore.snapshots import (
     UnusableSnapshot,
     Versioned,
 )
+from eventstore.voiding import without_voided
 
 log = structlog.get_logger()
 
@@ -38,7 +40,7 @@ class VarveApplication(Application[str]):
     """
 
     name = "varve"
-    env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventstore.persistence"}
+    env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventstore.persistence", "VARVE_APPLICATION": ""}
     is_snapshotting_enabled = True
     snapshot_class = Snapshot
     mapper: PydanticMapper
@@ -99,13 +101,16 @@ class Projector(Generic[S]):
     def __call__(
         self, aggregate: Versioned[S] | None, domain_events: Iterable[StreamEvent | Snapshot[S]]
     ) -> Versioned[S] | None:
-        for event in domain_events:
+        events = list(domain_events)
+        for event in without_voided(events):
             match event:
                 case Snapshot():
                     aggregate = Versioned(event.originator_id, event.originator_version, event.state)
                 case StreamEvent():
                     state = fold(self._aggregate_type, aggregate.state if aggregate else None, [event])
                     aggregate = Versioned(event.originator_id, event.originator_version, state)
+        if events and aggregate is not None:  # the last event may be left out, and its version counts all the same
+            aggregate = replace(aggregate, version=events[-1].originator_version)
         return aggregate
 
 

@@ -217,15 +217,16 @@ begin
                 (select t.position from event_tags t
                  where cardinality(b.tags) > 0 and t.tenant = a.tenant and t.tag = b.tags[1] and t.position > b.after
                    and (cardinality(b.topics) = 0 or t.topic = any (b.topics))
+                   -- A scalar subquery: a plan made for a small table would have `not exists` hash all tags of the tenant.
                    and not exists (select from unnest(b.tags[2:]) as o (tag)
-                                   where not exists (select from event_tags u where u.tenant = a.tenant
-                                                     and u.tag = o.tag and u.position = t.position))
-                 limit 1)
+                                   where (select u.position from event_tags u where u.tenant = a.tenant
+                                          and u.tag = o.tag and u.position = t.position limit 1) is null)
+                 order by t.position limit 1)
                 union all
                 (select e.position from events e
                  where cardinality(b.tags) = 0 and e.position > b.after and e.tenant = a.tenant
                    and (cardinality(b.topics) = 0 or e.topic = any (b.topics))
-                 limit 1)
+                 order by e.position limit 1)
             ) m
             where a.round = this_round and not answers ? a.ordinal::text;
             if found_answers is not null then
