@@ -8,7 +8,7 @@ from opentelemetry import trace
 from commands.errors import ConcurrentChange, RememberedRefusal, VersionMismatch
 from commands.message import Command, CommandAnswer, CommandRequest, Execute
 from domain.shared.errors import DomainError
-from eventstore.errors import StoreUnavailable, StreamConflict
+from eventstore.errors import HistoryChanged, StoreUnavailable, StreamConflict
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("varve.commands")
@@ -73,16 +73,24 @@ def authorised(execute: Execute) -> Execute:
 
 
 def retried(execute: Execute) -> Execute:
-    """Decide anew when another append was faster, unless the sender named the version that it had seen."""
+    """Decide anew when another append was faster, unless the sender named the version that it had seen.
+
+    A log that was restored or whose server was replaced meanwhile is decided on anew in any case.
+    """
 
     async def wrapped(command: Command, request: CommandRequest) -> CommandAnswer:
+        stream: str | None = None
         for _ in range(_ATTEMPTS):
             try:
                 return await execute(command, request)
+            except HistoryChanged:
+                stream = None
             except StreamConflict as conflict:
                 if request.expected_version is not None:
                     raise VersionMismatch(request.expected_version, conflict.actual) from conflict
                 stream = conflict.stream
+        if stream is None:
+            raise StoreUnavailable("the log's server was replaced again and again")
         raise ConcurrentChange(stream)
 
     return wrapped

@@ -65,6 +65,10 @@ class AggregateCache:
         """Read the stream anew when it is loaded next."""
         self._kept.pop((tenant, stream), None)
 
+    def clear(self) -> None:
+        """Read everything anew: the log is not the one of before."""
+        self._kept.clear()
+
     def appended(
         self, aggregate_type: AggregateType[S], tenant: str, before: Loaded[S], events: Sequence[Event]
     ) -> None:

@@ -45,8 +45,14 @@ class Appender:
 
 @asynccontextmanager
 async def open_appender(
-    database_url: str, mapper: Mapper[str], on_append: Callable[[], None] = lambda: None
+    database_url: str,
+    mapper: Mapper[str],
+    on_append: Callable[[], None] = lambda: None,
+    on_new_history: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Appender]:
     """Run an appender; the arguments are those of `open_batch_appender`, and what turns events into bytes."""
-    async with open_boundary_check(database_url) as boundaries, open_batch_appender(database_url, on_append) as batches:
+    async with (
+        open_boundary_check(database_url) as boundaries,
+        open_batch_appender(database_url, on_append, on_new_history) as batches,
+    ):
         yield Appender(batches, mapper, boundaries)

@@ -57,20 +57,24 @@ Outcome = Appended | EventStoreError | Again | Abandoned
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Appends in the order of their positions, each with its round: those of one round don't touch one another."""
+    """Appends in the order of their positions, each with its round: those of one round don't touch one another.
+
+    `order` says where each stood among those that the batch was made of.
+    """
 
     appends: Sequence[PreparedAppend]
     rounds: Sequence[int]
+    order: Sequence[int]
 
     @classmethod
     def of(cls, appends: Sequence[PreparedAppend]) -> "Batch":
         """Sort `appends` into rounds; of two that touch the same thing the earlier one comes first."""
         if len(appends) == 1:
-            return cls(appends, (1,))
+            return cls(appends, (1,), (0,))
         rounds = _Rounds(has_lone_counters=any(each.is_resent_alone for each in appends))
-        placed = [(rounds.place(each), each) for each in appends]
-        placed.sort(key=lambda pair: pair[0])
-        return cls([each for _, each in placed], [number for number, _ in placed])
+        placed = sorted((rounds.place(each), index) for index, each in enumerate(appends))
+        order = [index for _, index in placed]
+        return cls([appends[index] for index in order], [number for number, _ in placed], order)
 
     def parameters(self) -> list[bytes | None]:
         """Return the binary parameters of `varve.append`."""
@@ -150,19 +154,29 @@ class _Rounds:
     def __init__(self, *, has_lone_counters: bool) -> None:
         self._has_lone_counters = has_lone_counters
         self._last: dict[tuple[str, ...], int] = {}
+        self._counted: dict[tuple[str, str], int] = {}
         self._marks: defaultdict[tuple[str, str, str], list[tuple[int, str, tuple[str, ...]]]] = defaultdict(list)
         self._boundaries: list[tuple[int, str, BoundaryItem]] = []
 
     def place(self, append: PreparedAppend) -> int:
-        touched = append.touched
-        if self._has_lone_counters:
-            touched += tuple(("counter", append.tenant, counter.name) for counter in append.conditions.counters)
-        number = 1 + max((self._last.get(each, 0) for each in touched), default=0)
-        number = max(number, self._after_events_in_its_boundary(append), self._not_before_boundaries_around(append))
-        for each in touched:
+        number = max(
+            1 + max((self._last.get(each, 0) for each in append.touched), default=0),
+            self._not_before_counts(append),
+            self._after_events_in_its_boundary(append),
+            self._not_before_boundaries_around(append),
+        )
+        for each in append.touched:
             self._last[each] = number
         self._note(append, number)
         return number
+
+    def _not_before_counts(self, append: PreparedAppend) -> int:
+        """Those that share a counter may share a round, which adds them up in order, but not overtake one another."""
+        counters = append.conditions.counters
+        if not counters:
+            return 1
+        gap = 1 if self._has_lone_counters else 0
+        return max(self._counted.get((append.tenant, counter.name), 0) + gap for counter in counters)
 
     def _after_events_in_its_boundary(self, append: PreparedAppend) -> int:
         if append.conditions.boundary is None:
@@ -189,6 +203,8 @@ class _Rounds:
         )
 
     def _note(self, append: PreparedAppend, number: int) -> None:
+        for counter in append.conditions.counters:
+            self._counted[append.tenant, counter.name] = number
         for topic, tags in append.marks:
             mark = (number, topic, tags)
             self._marks[append.tenant, "", ""].append(mark)

@@ -77,6 +77,11 @@ class AppenderBusy(StoreUnavailable):
 
 
 @dataclass(eq=False)
+class HistoryChanged(EventStoreError):
+    """The log's server was replaced or restored while the append waited: what it was decided on may be gone."""
+
+
+@dataclass(eq=False)
 class UnknownEventType(EventStoreError):
     """The stored event has a type or class version that this code doesn't know; newer code wrote it."""
 
@@ -93,7 +98,10 @@ class InvalidPosition(EventStoreError):
 
 @dataclass(eq=False)
 class ForeignEpoch(EventStoreError):
-    """The position belongs to a history of the log that no longer exists."""
+    """The position belongs to a history of the log that no longer exists.
+
+    `fork_position` is the token of the last position that this history and the present one share.
+    """
 
     token: str
-    fork_position: int
+    fork_position: str

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 from eventstore.errors import InvalidAppend
 from eventstore.mapper import canonical_json
@@ -9,9 +10,11 @@ from eventstore.records import CommandRecord
 from eventstore.rows import Conditions, EventRow
 
 MOST_EVENTS = 5_000
+_MOST_NAMES = 20_000  # of streams, claims, tags, … in the conditions of one append
 _NAME_BYTES = 800  # three of them fit in an entry of a B-tree, which holds 2,704
 _HIGHEST_VERSION = 2**31 - 1
 _HIGHEST_CLASS_VERSION = 2**15 - 1
+_HIGHEST_POSITION = 2**63 - 1
 _HIGHEST_COUNT = 2**53
 _LONGEST_KEY_SECONDS = 10 * 365 * 86_400
 _NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -32,7 +35,10 @@ def require_storable(
     for row in rows:
         for name in (row.topic, *row.tags) if row.stream is None else (row.stream, row.topic, *row.tags):
             _require_name(name)
-    for name in (*_names_of_conditions(conditions), *_names_of_command(command)):
+    names = list(_names_of_conditions(conditions))
+    if len(names) > _MOST_NAMES:
+        raise InvalidAppend(f"conditions may have {_MOST_NAMES} names at the most, and these have {len(names)}")
+    for name in (*names, *_names_of_command(command)):
         _require_name(name)
 
 
@@ -40,9 +46,11 @@ def storable_json(value: object) -> bytes:
     """Return `value` as canonical JSON that `jsonb` takes.
 
     Raises:
-        InvalidAppend: a text in it holds a NUL character.
+        InvalidAppend: a text in it holds a NUL character, or a number is infinite or none.
     """
     document = canonical_json(value)
+    if b"null" in document and not _is_finite(value):  # it was written as null
+        raise InvalidAppend("a number is not finite, and JSON has no such numbers")
     if b"\\u0000" in document and _NUL_IN_JSON.search(document):
         raise InvalidAppend("a text holds a NUL character, which PostgreSQL can't store")
     return document
@@ -51,10 +59,15 @@ def storable_json(value: object) -> bytes:
 def _require_numbers(row: EventRow) -> None:
     if (row.stream is None) != (row.version is None):
         raise InvalidAppend("an event has both a stream and a version, or neither")
-    if row.version is not None and not 0 <= row.version <= _HIGHEST_VERSION:
-        raise InvalidAppend(f"a version is between 0 and {_HIGHEST_VERSION}, not {row.version}")
+    if row.version is not None:
+        _require_version(row.version)
     if not 0 < row.class_version <= _HIGHEST_CLASS_VERSION:
         raise InvalidAppend(f"a class version is between 1 and {_HIGHEST_CLASS_VERSION}, not {row.class_version}")
+
+
+def _require_version(version: int) -> None:
+    if not 0 <= version <= _HIGHEST_VERSION:
+        raise InvalidAppend(f"a version is between 0 and {_HIGHEST_VERSION}, not {version}")
 
 
 def _require_conditions(conditions: Conditions, *, has_events: bool) -> None:
@@ -62,10 +75,17 @@ def _require_conditions(conditions: Conditions, *, has_events: bool) -> None:
     if not has_events and (claims.taken or claims.released or counters):
         raise InvalidAppend("claims and counters are derived from events: an append that changes them needs one")
     for counter in counters:
-        if abs(counter.add) > _HIGHEST_COUNT or not 0 <= counter.limit <= _HIGHEST_COUNT:
+        if not -_HIGHEST_COUNT <= counter.add <= _HIGHEST_COUNT or not 0 <= counter.limit <= _HIGHEST_COUNT:
             raise InvalidAppend(f"a counter counts to {_HIGHEST_COUNT} at the most")
     if len({counter.name for counter in counters}) < len(counters):
         raise InvalidAppend("an append names each counter once")
+    for _, version in conditions.expected:
+        _require_version(version)
+    positions = [conditions.tracked.position] if conditions.tracked is not None else []
+    positions += [conditions.boundary.after] if conditions.boundary is not None else []
+    for position in positions:
+        if not 0 <= position <= _HIGHEST_POSITION:
+            raise InvalidAppend(f"a position is between 0 and {_HIGHEST_POSITION}, not {position}")
 
 
 def _names_of_conditions(conditions: Conditions) -> Iterator[str]:
@@ -91,5 +111,19 @@ def _names_of_command(command: CommandRecord | None) -> Iterator[str]:
 def _require_name(name: str) -> None:
     if "\x00" in name:
         raise InvalidAppend("a text holds a NUL character, which PostgreSQL can't store")
-    if len(name) * 4 > _NAME_BYTES and len(name.encode()) > _NAME_BYTES:
+    size = len(name) if name.isascii() else len(name.encode())  # which has no half of a surrogate pair
+    if size > _NAME_BYTES:
         raise InvalidAppend(f"a name may have {_NAME_BYTES} bytes at the most: {name[:50]!r}…")
+
+
+def _is_finite(value: object) -> bool:
+    """Whether all numbers of a JSON document are; its depth was found to be bounded before."""
+    match value:
+        case float():
+            return isfinite(value)
+        case dict():
+            return all(map(_is_finite, value.values()))
+        case list() | tuple():
+            return all(map(_is_finite, value))
+        case _:
+            return True

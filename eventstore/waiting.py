@@ -12,6 +12,9 @@ from eventstore.records import Appended
 if TYPE_CHECKING:
     from asyncio import Future
 
+_BULK_PATIENCE = 8
+"""How many batches may leave without a bulk append that waits; then one goes first."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
@@ -23,16 +26,23 @@ class BatchLimits:
     """How many bulk appends a batch may hold while there are interactive ones."""
     waiting_appends: int = 10_000
     waiting_bytes: int = 256_000_000
+    wait_seconds: float = 8.0
+    """How long an append waits for a database that is away or does not answer before its caller is told."""
 
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """An append and the caller who waits for its outcome, until the time `deadline` of the loop's clock."""
+    """An append and the caller who waits for its outcome, until the time `deadline` of the loop's clock.
+
+    `history` is the number of the log's history in which it was decided; `sent_after` a position that the log had
+    before the append was sent, None where it surely is not in the log.
+    """
 
     prepared: PreparedAppend
     future: "Future[Appended]"
     deadline: float
-    was_sent: bool = False
+    history: int = 0
+    sent_after: int | None = None
 
 
 @dataclass(slots=True)
@@ -71,6 +81,7 @@ class WaitingAppends:
         self._bulk = _Turns()
         self._count = 0
         self._bytes = 0
+        self._batches_without_bulk = 0
 
     def __len__(self) -> int:
         return self._count
@@ -95,16 +106,18 @@ class WaitingAppends:
 
     def take(self) -> list[Waiting]:
         """Take the next batch out; those whose callers are gone are dropped."""
-        batch: list[Waiting] = []
-        room = _Room(self._limits.appends, self._limits.bytes)
-        while self._again and room.fits(self._again[0], batch):
-            self._take(self._again.popleft(), batch, room)
+        limits, batch = self._limits, _Batch(self._limits.bytes)
+        while self._again and batch.fits(self._again[0], limits.appends):
+            self._move(self._again.popleft(), batch)
         if not self._again:
-            self._fill(self._interactive, batch, room)
-            if batch:
-                room.appends = min(room.appends, self._limits.bulk_appends)
-            self._fill(self._bulk, batch, room)
-        return batch
+            if self._batches_without_bulk >= _BULK_PATIENCE:
+                self._fill(self._bulk, batch, len(batch.appends) + 1)
+            self._fill(self._interactive, batch, limits.appends)
+            most_with_bulk = len(batch.appends) + limits.bulk_appends if batch.appends else limits.appends
+            self._fill(self._bulk, batch, min(limits.appends, most_with_bulk))
+        has_bulk = any(waiting.prepared.is_bulk for waiting in batch.appends)
+        self._batches_without_bulk = 0 if has_bulk or not self._bulk.queues else self._batches_without_bulk + 1
+        return batch.appends
 
     def drain(self) -> list[Waiting]:
         """Take everything out."""
@@ -113,19 +126,18 @@ class WaitingAppends:
         self._count = self._bytes = 0
         return everything
 
-    def _fill(self, turns: _Turns, batch: list[Waiting], room: "_Room") -> None:
+    def _fill(self, turns: _Turns, batch: "_Batch", most: int) -> None:
+        """Move appends in turns until the batch has `most`, or the next one is too large for what is left."""
         for waiting in turns:
-            if not room.fits(waiting, batch):
+            if not batch.fits(waiting, most):
                 turns.put_back(waiting)
                 return
-            self._take(waiting, batch, room)
+            self._move(waiting, batch)
 
-    def _take(self, waiting: Waiting, batch: list[Waiting], room: "_Room") -> None:
+    def _move(self, waiting: Waiting, batch: "_Batch") -> None:
         self._note(waiting, -1)
-        if waiting.future.done():
-            return
-        room.take(waiting)
-        batch.append(waiting)
+        if not waiting.future.done():
+            batch.add(waiting)
 
     def _note(self, waiting: Waiting, sign: int) -> None:
         self._count += sign
@@ -133,15 +145,15 @@ class WaitingAppends:
 
 
 @dataclass(slots=True)
-class _Room:
-    """What still fits into a batch; the first append always does."""
+class _Batch:
+    """A batch that is being filled, and the bytes that still fit; the first append always does."""
 
-    appends: int
-    bytes: int
+    bytes_left: int
+    appends: list[Waiting] = field(default_factory=list)
 
-    def fits(self, waiting: Waiting, batch: list[Waiting]) -> bool:
-        return not batch or (self.appends > 0 and waiting.prepared.size <= self.bytes)
+    def fits(self, waiting: Waiting, most: int) -> bool:
+        return not self.appends or (len(self.appends) < most and waiting.prepared.size <= self.bytes_left)
 
-    def take(self, waiting: Waiting) -> None:
-        self.appends -= 1
-        self.bytes -= waiting.prepared.size
+    def add(self, waiting: Waiting) -> None:
+        self.appends.append(waiting)
+        self.bytes_left -= waiting.prepared.size

@@ -22,7 +22,7 @@ from domain.knowledge.entry import ENTRY
 from domain.knowledge.errors import DocumentTooLarge
 from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.operations.events import OPERATIONS_EVENTS
-from domain.shared.events import register_events
+from domain.shared.events import Event, register_events
 from domain.shared.text import Embedder, Tokenizer
 from eventstore.aggregate_cache import AggregateCache
 from eventstore.append import open_appender
@@ -34,6 +34,7 @@ from eventstore.log import LogReader
 from eventstore.mapper import EventTypes
 from eventstore.snapshots import AggregateTypes, SnapshotTaker
 from eventstore.stream_reader import TenantStreams
+from eventstore.voiding import EventVoided
 from eventstore.wake import WakeSender
 from projections.definition import Projection
 from projections.engine import Engine
@@ -89,7 +90,7 @@ class Platform:
 
 def event_types() -> EventTypes:
     """Return every event type that this code knows, with its topic registered."""
-    classes = (*ENTRY_EVENTS, *DOCUMENT_EVENTS, *OPERATIONS_EVENTS)
+    classes: tuple[type[Event], ...] = (*ENTRY_EVENTS, *DOCUMENT_EVENTS, *OPERATIONS_EVENTS, EventVoided)
     register_events(*classes)
     return EventTypes(*classes)
 
@@ -125,17 +126,18 @@ async def open_platform(
             message_waker.wake()
             on_append()
 
-        appender = await stack.enter_async_context(
-            open_appender(settings.role_url("varve_writer"), application.mapper, appended)
-        )
         repository = AggregateRepository(writer, application.mapper, snapshots.note)
+        aggregates = AggregateCache(repository, snapshots.note)
+        appender = await stack.enter_async_context(
+            open_appender(settings.role_url("varve_writer"), application.mapper, appended, aggregates.clear)
+        )
         read_models = LiveReadModels(reader)
         yield Platform(
             settings=settings,
             commands=CommandBus(
                 handlers=build_command_handlers(REBUILDABLE),
                 appender=appender,
-                aggregates=AggregateCache(repository, snapshots.note),
+                aggregates=aggregates,
                 clock=SystemClock(),
                 ids=TimeOrderedIds(),
                 key_seconds=settings.idempotency_hours * 3600,

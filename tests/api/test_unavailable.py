@@ -13,9 +13,7 @@ KEY = {"Idempotency-Key": "sent-again"}
 @pytest.fixture
 async def shut(settings, services, api):
     """Take the database away and give it back."""
-    queries, commands = api.state.services.queries, api.state.services.commands
-    for pool in (queries._read_models._pool, commands._appender._pool):
-        pool.timeout = 1.0  # how long a request waits for a connection
+    api.state.services.queries._read_models._pool.timeout = 1.0  # how long a request waits for a connection
     name = settings.required_database_url().partition("?")[0].rpartition("/")[2]
     async with await psycopg.AsyncConnection.connect(services.admin_database_url, autocommit=True) as server:
 

@@ -106,3 +106,23 @@ async def test_a_second_change_reads_nothing(here: Process, settings: Settings, 
     async with open_platform(settings) as started_just_now:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await Process(started_just_now).execute(renamed(entry_id, "Loam"))
+
+
+async def test_what_a_restore_took_back_is_not_decided_on(here: Process, there: Process, entry_id: UUID, admin: Any):
+    """An entry is renamed; the log loses that; another process renames it otherwise, up to the same version."""
+    await here.execute(renamed(entry_id, "Lost"))
+    await admin.execute("set session_replication_role = replica")  # or else the log could not lose anything
+    await admin.execute("delete from varve.events where position = (select max(position) from varve.events)")
+    await admin.execute("set session_replication_role = default")
+    await admin.execute("select varve.mark_restored()")
+    await admin.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'varve appender %'"
+        " and datname = current_database()"
+    )
+    assert (await there.execute(renamed(entry_id, "Found"))).version == 3
+    entry = await here.execute(UpdateKnowledgeEntry(entry_id=entry_id, changes=EntryChanges(description="layers")))
+    assert entry.version == 4
+    cursor = await admin.execute(
+        "select convert_from(data, 'UTF8')::jsonb ->> 'name' from varve.events order by position desc limit 1"
+    )
+    assert await cursor.fetchone() == ("Found",)

@@ -7,12 +7,12 @@ create table varve.event_tags (
     topic    text   not null,
     primary key (tenant, tag, position)
 );
-comment on table varve.event_tags is 'The tags of events as rows, for the conditions of appends and for reading by tag.';
+comment on table varve.event_tags is 'The tags of events as rows: for the conditions of appends, and to read by tag.';
 
 create table varve.counters (
     tenant  text   not null,
     counter text   not null,
-    value   bigint not null check (value >= 0),
+    value   bigint not null,
     primary key (tenant, counter)
 ) with (fillfactor = 50);
 comment on table varve.counters is 'Bounded counters, such as quotas: changed by appends, derived from the log.';
@@ -24,7 +24,8 @@ create table varve.tracking (
     append_id        uuid   not null,
     primary key (tenant, application_name)
 ) with (fillfactor = 50);
-comment on table varve.tracking is 'How far the process applications of the eventsourcing library have read an upstream log.';
+comment on table varve.tracking is
+    'How far process applications of the eventsourcing library have read the log of an upstream application.';
 
 alter table varve.commands drop constraint commands_status_check;
 alter table varve.commands add constraint commands_status_check
@@ -95,25 +96,31 @@ create function varve.append(
     set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 as $$
 declare
+    timeline      text;
     head_time     timestamptz;
     reached       bigint;
     round_start   bigint;
     this_round    integer;
-    last_round    integer := (select max(r) from unnest(p_rounds) r);
+    last_round    integer := p_rounds[array_upper(p_rounds, 1)];  -- they come in order
     with_commands boolean := p_command_types is not null;
     found_answers jsonb;
+    none_refused  boolean := true;
+    some_expired  boolean;
 begin
     -- Writers stand in line until they commit, so positions become visible in order. Every later statement has a
     -- fresh snapshot; a check in the lock's own statement would see a stale one.
-    perform pg_advisory_xact_lock(7235419873250117);
+    -- (An `if` with a simple expression costs a third of a `perform`.)
+    if pg_advisory_xact_lock(7235419873250117) is null then
+        raise exception 'the lock of the log was not given';
+    end if;
 
-    select e.position, e.recorded_at into head, head_time from events e order by e.position desc limit 1;
+    select l.epoch, l.timeline, e.position, e.recorded_at into epoch, timeline, head, head_time
+    from (select o.epoch, o.timeline from log_epochs o order by o.number desc limit 1) l
+    left join (select n.position, n.recorded_at from events n order by n.position desc limit 1) e on true;
     head := coalesce(head, 0);
     reached := head;
     recorded := greatest(head_time, clock_timestamp());  -- time never runs against position
-    select l.epoch into epoch from log_epochs l
-    where l.number = (select max(number) from log_epochs) and l.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8);
-    if not found then
+    if timeline is distinct from left(pg_walfile_name(pg_current_wal_lsn()), 8) then
         epoch := mark_epoch(head);
     end if;
     answers := '{}';
@@ -133,6 +140,7 @@ begin
         where a.round = this_round;
         if found_answers is not null then
             answers := answers || found_answers;
+            none_refused := false;
         end if;
 
         if p_keys is not null then
@@ -140,15 +148,18 @@ begin
                 then jsonb_build_object('result', 'key_reused')
                 else jsonb_build_object('result', 'known', 'position', c.position, 'command', c.id, 'status', c.status,
                                         'outcome', c.outcome, 'error', c.error, 'recorded', c.executed_at) end)
-            into found_answers
+                filter (where i.expires_at > append.recorded),
+                coalesce(bool_or(i.expires_at <= append.recorded), false)
+            into found_answers, some_expired
             from unnest(p_tenants, p_rounds, p_actors, p_keys, p_fingerprints) with ordinality
                 as a (tenant, round, actor, key, fingerprint, ordinal)
             cross join lateral (select * from idempotency i
                                 where i.tenant = a.tenant and i.actor = a.actor and i.key = a.key limit 1) i
             cross join lateral (select * from commands c where c.tenant = i.tenant and c.id = i.command_id limit 1) c
-            where a.round = this_round and i.expires_at > clock_timestamp() and not answers ? a.ordinal::text;
+            where a.round = this_round and (none_refused or not answers ? a.ordinal::text);
             if found_answers is not null then
                 answers := answers || found_answers;
+                none_refused := false;
             end if;
         end if;
 
@@ -157,16 +168,21 @@ begin
         into found_answers
         from (
             select e.append, a.tenant, e.stream, min(e.version) - 1 as expected,
-                   max(e.version) - min(e.version) + 1 = count(*) as follows_on, true as is_written
-            from unnest(p_event_appends, p_streams, p_versions) as e (append, stream, version)
+                   bool_and(e.follows_on) as follows_on, true as is_written
+            from (
+                select n.*, n.version = first_value(n.version) over one + row_number() over one - 1 as follows_on
+                from unnest(p_event_appends, p_streams, p_versions) with ordinality
+                    as n (append, stream, version, ordinal)
+                window one as (partition by n.append, n.stream order by n.ordinal)
+            ) e
             join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = e.append
-            where a.round = this_round and e.stream is not null and not answers ? a.ordinal::text
+            where a.round = this_round and e.stream is not null and (none_refused or not answers ? a.ordinal::text)
             group by e.append, a.tenant, e.stream
             union all
             select e.append, a.tenant, e.stream, e.version, true, false
             from unnest(p_expect_appends, p_expect_streams, p_expect_versions) as e (append, stream, version)
             join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = e.append
-            where a.round = this_round and not answers ? a.ordinal::text
+            where a.round = this_round and (none_refused or not answers ? a.ordinal::text)
         ) w
         left join lateral (select e.version from events e where e.tenant = w.tenant and e.stream = w.stream
                            order by e.version desc limit 1) s on true
@@ -177,6 +193,7 @@ begin
                    else w.expected <> 0 end;
         if found_answers is not null then
             answers := answers || found_answers;
+            none_refused := false;
         end if;
 
         if p_claims is not null then
@@ -186,11 +203,12 @@ begin
             from unnest(p_claim_appends, p_claims, p_claim_streams) as k (append, claim, stream)
             join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
             cross join lateral (select * from claims c where c.tenant = a.tenant and c.claim = k.claim limit 1) c
-            where a.round = this_round and k.stream is not null and not answers ? a.ordinal::text
+            where a.round = this_round and k.stream is not null and (none_refused or not answers ? a.ordinal::text)
               and not exists (select from unnest(p_claim_appends, p_claims, p_claim_streams) as r (append, claim, stream)
                               where r.append = k.append and r.claim = k.claim and r.stream is null);
             if found_answers is not null then
                 answers := answers || found_answers;
+                none_refused := false;
             end if;
         end if;
 
@@ -202,9 +220,10 @@ begin
             join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
             cross join lateral (select * from tracking t where t.tenant = a.tenant and t.application_name = k.name
                                 and t.position >= k.position limit 1) t
-            where a.round = this_round and not answers ? a.ordinal::text;
+            where a.round = this_round and (none_refused or not answers ? a.ordinal::text);
             if found_answers is not null then
                 answers := answers || found_answers;
+                none_refused := false;
             end if;
         end if;
 
@@ -228,40 +247,46 @@ begin
                    and (cardinality(b.topics) = 0 or e.topic = any (b.topics))
                  order by e.position limit 1)
             ) m
-            where a.round = this_round and not answers ? a.ordinal::text;
+            where a.round = this_round and (none_refused or not answers ? a.ordinal::text);
             if found_answers is not null then
                 answers := answers || found_answers;
+                none_refused := false;
             end if;
         end if;
 
-        -- Last, so that what passes here is written. The first append that finds no room is refused; later ones of
-        -- this round may have room without it and are asked to come again, each in a round of its own.
+        -- Last, so that what passes here is written. A tenant's first append that finds no room is refused; its later
+        -- ones of this round may have room without it and are asked to come again, each in a round of its own.
         if p_counters is not null then
             with wanted as (
-                select k.append, k.counter, k.most, coalesce(c.value, 0) as value,
-                       coalesce(c.value, 0) + sum(k.add) over (partition by a.tenant, k.counter order by k.append) as total
-                from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits) as k (append, counter, add, most)
+                select a.tenant, k.append, k.counter, k.add, k.most,
+                       coalesce(c.value, 0)
+                       + sum(k.add) over (partition by a.tenant, k.counter order by k.append) as total
+                from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
+                    as k (append, counter, add, most)
                 join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
                 left join lateral (select * from counters c
                                    where c.tenant = a.tenant and c.counter = k.counter limit 1) c on true
-                where a.round = this_round and not answers ? a.ordinal::text
+                where a.round = this_round and (none_refused or not answers ? a.ordinal::text)
             ), refused as (
-                select min(w.append) as append from wanted w where w.total > w.most or w.total < 0
+                select w.tenant, min(w.append) as append from wanted w
+                where w.total > w.most or w.total < 0 group by w.tenant
             )
             select jsonb_object_agg(w.append, case when w.append = r.append
-                then jsonb_build_object('result', 'limited', 'counter', w.counter, 'value', w.value, 'limit', w.most)
+                then jsonb_build_object('result', 'limited', 'counter', w.counter, 'value', w.total - w.add,
+                                        'limit', w.most)
                 else jsonb_build_object('result', 'again') end)
             into found_answers
-            from wanted w, refused r
+            from wanted w join refused r on r.tenant = w.tenant
             where w.append > r.append or (w.append = r.append and (w.total > w.most or w.total < 0));
             if found_answers is not null then
                 answers := answers || found_answers;
+                none_refused := false;
             end if;
             insert into counters as c (tenant, counter, value)
             select a.tenant, k.counter, sum(k.add)
             from unnest(p_counter_appends, p_counters, p_counter_adds) as k (append, counter, add)
             join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
-            where a.round = this_round and not answers ? a.ordinal::text
+            where a.round = this_round and (none_refused or not answers ? a.ordinal::text)
             group by a.tenant, k.counter
             on conflict (tenant, counter) do update set value = c.value + excluded.value;
         end if;
@@ -271,12 +296,12 @@ begin
             using unnest(p_claim_appends, p_claims, p_claim_streams) as k (append, claim, stream)
             join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
             where c.tenant = a.tenant and c.claim = k.claim and k.stream is null
-              and a.round = this_round and not answers ? a.ordinal::text;
+              and a.round = this_round and (none_refused or not answers ? a.ordinal::text);
             insert into claims (tenant, claim, stream)
             select a.tenant, k.claim, k.stream
             from unnest(p_claim_appends, p_claims, p_claim_streams) as k (append, claim, stream)
             join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
-            where k.stream is not null and a.round = this_round and not answers ? a.ordinal::text;
+            where k.stream is not null and a.round = this_round and (none_refused or not answers ? a.ordinal::text);
         end if;
 
         if p_tracking_names is not null then
@@ -284,7 +309,7 @@ begin
             select a.tenant, k.name, k.position, a.id
             from unnest(p_tracking_appends, p_tracking_names, p_tracking_positions) as k (append, name, position)
             join unnest(p_tenants, p_ids, p_rounds) with ordinality as a (tenant, id, round, ordinal) on a.ordinal = k.append
-            where a.round = this_round and not answers ? a.ordinal::text
+            where a.round = this_round and (none_refused or not answers ? a.ordinal::text)
             on conflict (tenant, application_name) do update
             set position = excluded.position, append_id = excluded.append_id;
         end if;
@@ -296,7 +321,7 @@ begin
         from unnest(p_event_appends, p_streams, p_versions, p_topics, p_class_versions, p_event_tags, p_data, p_metadata)
             with ordinality as e (append, stream, version, topic, class_version, tags, data, metadata, ordinal)
         join unnest(p_tenants, p_ids, p_rounds) with ordinality as a (tenant, id, round, ordinal) on a.ordinal = e.append
-        where a.round = this_round and not answers ? a.ordinal::text;
+        where a.round = this_round and (none_refused or not answers ? a.ordinal::text);
         get diagnostics reached = row_count;
         reached := round_start + reached;
 
@@ -317,19 +342,25 @@ begin
                             p_command_metadata, p_users, p_statuses, p_outcomes, p_errors) with ordinality
                     as u (tenant, id, round, event_count, command_type, aggregate_id, data, metadata, user_id, status,
                           outcome, error, ordinal)
-                where u.round = this_round and not answers ? u.ordinal::text
+                where u.round = this_round and (none_refused or not answers ? u.ordinal::text)
             ) a
             where a.command_type is not null;
         end if;
 
         if p_keys is not null then
-            insert into idempotency as i (tenant, actor, key, fingerprint, command_id, expires_at)
+            if some_expired then
+                delete from idempotency i
+                using unnest(p_tenants, p_rounds, p_actors, p_keys, p_key_seconds) with ordinality
+                    as a (tenant, round, actor, key, seconds, ordinal)
+                where i.tenant = a.tenant and i.actor = a.actor and i.key = a.key and a.seconds is not null
+                  and a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+            end if;
+            insert into idempotency (tenant, actor, key, fingerprint, command_id, expires_at)
             select a.tenant, a.actor, a.key, a.fingerprint, a.id, append.recorded + make_interval(secs => a.seconds)
             from unnest(p_tenants, p_ids, p_rounds, p_actors, p_keys, p_fingerprints, p_key_seconds) with ordinality
                 as a (tenant, id, round, actor, key, fingerprint, seconds, ordinal)
-            where a.key is not null and a.seconds is not null and a.round = this_round and not answers ? a.ordinal::text
-            on conflict (tenant, actor, key) do update
-            set fingerprint = excluded.fingerprint, command_id = excluded.command_id, expires_at = excluded.expires_at;
+            where a.key is not null and a.seconds is not null
+              and a.round = this_round and (none_refused or not answers ? a.ordinal::text);
         end if;
     end loop;
     if answers = '{}' then
