@@ -123,6 +123,16 @@ async def _store_failed(_: Request, error: Any) -> JSONResponse:
     return problem(status, kebab(type(error).__name__), (type(error).__doc__ or "").strip())
 
 
+async def _position_gone(_: Request, error: Any) -> JSONResponse:
+    members = {"token": error.token, "fork_position": error.fork_position}
+    return problem(
+        HTTPStatus.GONE,
+        "foreign-epoch",
+        "The position belongs to a history of the log that no longer exists: what lay after `fork_position` is lost.",
+        members=members,
+    )
+
+
 async def _http_problem(_: Request, error: Any) -> JSONResponse:
     return problem(error.status, error.code, error.detail, error.headers)
 
@@ -148,6 +158,7 @@ async def _bug(_: Request, error: Any) -> JSONResponse:
 _HANDLERS: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
     DomainError: _refused,
     RememberedRefusal: _refused_again,
+    ForeignEpoch: _position_gone,
     EventStoreError: _store_failed,
     ProblemError: _http_problem,
     RequestValidationError: _invalid,

@@ -17,6 +17,7 @@ from eventstore.errors import StoreUnavailable
 from eventstore.mapper import PydanticMapper, VersionedStoredEvent
 from eventstore.records import StreamEvent
 from eventstore.snapshots import UnusableSnapshot, Versioned, decode_snapshot
+from eventstore.voiding import without_voided
 
 log = structlog.get_logger()
 
@@ -24,9 +25,12 @@ S = TypeVar("S", bound=BaseModel)
 
 _LOAD = """
 with snapshot as (
-    select version, data from varve.snapshots
-    where tenant = %(tenant)s and stream = %(stream)s and schema_version = %(schema_version)s
-    order by version desc limit 1
+    select s.version, s.data from varve.snapshots s
+    where s.tenant = %(tenant)s and s.stream = %(stream)s and s.schema_version = %(schema_version)s
+      -- One that was taken while an event in it was voided must not be used.
+      and not exists (select from varve.voided v where v.tenant = s.tenant and v.stream = s.stream
+                      and v.version <= s.version and v.voided_version > s.version)
+    order by s.version desc limit 1
 )
 select version, null as topic, null::smallint as class_version, data from snapshot
 union all
@@ -90,7 +94,7 @@ class AggregateRepository:
                 rows = await self._rows(tenant, stream, None)
                 has_snapshot = False
         tail = rows[1:] if has_snapshot else rows
-        state = fold(aggregate_type, state, (self._event(stream, row) for row in tail))
+        state = fold(aggregate_type, state, without_voided([self._event(stream, row) for row in tail]))
         loaded = Loaded(stream, rows[-1].version if rows else 0, state)
         self._note_load(aggregate_type, tenant, Versioned(stream, loaded.version, state), len(tail))
         return loaded

@@ -28,7 +28,8 @@ grant select on {table} to varve_reader, varve_admin;
 _CAUGHT_UP = """
 select bool_or(g.status = 'building' and g.generation = %(generation)s) as is_building,
        min(l.position) filter (where g.generation = %(generation)s)
-       >= coalesce(max(l.position) filter (where g.status = 'live'), 0) as is_caught_up
+       -- A live lane may be beyond the log's end when the log was put back without it.
+       >= least(coalesce(max(l.position) filter (where g.status = 'live'), 0), varve.head()) as is_caught_up
 from (select * from varve.lanes where projection = %(projection)s order by generation, lane for update) l
 join varve.generations g using (projection, generation)
 where g.status in ('building', 'live')

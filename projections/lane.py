@@ -54,6 +54,10 @@ class Lane:
     def wake(self) -> None:
         self._wake.set()
 
+    def is_run_under(self, lease: LaneLease) -> bool:
+        """Whether `lease` is the one that the lane runs under, maybe prolonged."""
+        return (self._lease.fence, self._lease.epoch) == (lease.fence, lease.epoch)
+
     async def run(self) -> None:
         """Apply events until cancelled or until the lease is lost."""
         failures = 0

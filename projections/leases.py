@@ -10,7 +10,7 @@ from projections.definition import Connection, Generation
 
 @dataclass(frozen=True, slots=True)
 class LaneLease:
-    """The right to write one lane, as long as `fence` is the newest and the time is not over."""
+    """The right to write one lane, as long as `fence` is the newest, the time is not over and the log is in `epoch`."""
 
     projection: str
     generation: int
@@ -20,6 +20,7 @@ class LaneLease:
     position: int
     fence: int
     former_owner: str | None
+    epoch: str
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -50,7 +51,7 @@ from free, varve.generations g
 where (l.projection, l.generation, l.lane) = (free.projection, free.generation, free.lane)
   and (g.projection, g.generation) = (l.projection, l.generation)
 returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence,
-    free.former_owner
+    free.former_owner, (select epoch from varve.log_epochs order by number desc limit 1) as epoch
 """
 _RENEW = """
 update varve.lanes l set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
@@ -58,7 +59,7 @@ from varve.generations g
 where l.owner = %(owner)s and l.leased_until > clock_timestamp()
   and (g.projection, g.generation) = (l.projection, l.generation) and g.status in ('live', 'building')
 returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence,
-    null as former_owner
+    null as former_owner, (select epoch from varve.log_epochs order by number desc limit 1) as epoch
 """
 _RELEASE = "update varve.lanes set leased_until = null, owner = null where owner = %s"
 _TERMINATE = """
@@ -69,6 +70,9 @@ _ADVANCE = """
 update varve.lanes set position = %(to)s, advanced_at = clock_timestamp(), error = null, failures = 0
 where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
   and position = %(from)s and leased_until > clock_timestamp()
+  -- What was read from a server that is gone must not be written here: this one may hold another history.
+  and exists (select from varve.log_epochs n where n.number = (select max(number) from varve.log_epochs)
+              and n.epoch = %(epoch)s and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8))
 """
 _FAIL = """
 update varve.lanes set error = %(error)s, failures = failures + 1
@@ -120,9 +124,10 @@ async def advance(connection: Connection, lease: LaneLease, position: int, to: i
     """Move the lane's position, in the transaction that wrote the rows.
 
     Raises:
-        LeaseLostError: the lease is over or another's; the caller's transaction must not commit.
+        LeaseLostError: the lease is over or another's, or the log has another history than the one that was read; the
+            caller's transaction must not commit.
     """
-    parameters = _lane(lease) | {"from": position, "to": to}
+    parameters = _lane(lease) | {"from": position, "to": to, "epoch": lease.epoch}
     if (await connection.execute(_ADVANCE, parameters, prepare=True)).rowcount != 1:
         raise LeaseLostError
 

@@ -8,7 +8,9 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.epochs import check_epoch
 from eventstore.errors import StoreUnavailable
+from eventstore.position import Epoch, parse_position
 from eventstore.stream_reader import SET_TENANT
 from projections.definition import Generation
 
@@ -19,12 +21,15 @@ from varve.generations g join varve.lanes l using (projection, generation)
 where g.status = 'live' and g.projection = any (%s) group by g.projection, g.generation, g.definition
 """
 _REACHED = """
-select e.epoch, varve.head() as head, case
+select e.epochs, e.fork_positions, varve.head() as head, case
     when cardinality(%(models)s::text[]) = 0 then varve.head()
     when reached.models = cardinality(%(models)s::text[]) then reached.position
     else 0  -- one of them has not been made yet
 end as position
-from (select * from varve.log_epochs order by number desc limit 1) e cross join (
+from (
+    select array_agg(epoch order by number) as epochs, array_agg(fork_position order by number) as fork_positions
+    from varve.log_epochs
+) e cross join (
     select count(distinct g.projection) as models, min(l.position) as position
     from varve.generations g join varve.lanes l using (projection, generation)
     where g.status = 'live' and g.projection = any (%(models)s)
@@ -58,11 +63,20 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far some read models are in the log, and how long it is."""
+    """How far some read models are in the log, how long it is, and its histories, oldest first."""
 
-    epoch: str
+    epochs: Sequence[str]
+    fork_positions: Sequence[int]
     head: int
     position: int
+
+    @property
+    def epoch(self) -> str:
+        return self.epochs[-1]
+
+    def position_of(self, token: str) -> int:
+        """Return the position in the present history that `token` stands for; errors are those of `parse_position`."""
+        return parse_position(token, list(map(Epoch, self.epochs, self.fork_positions)))
 
 
 class _Tables:
@@ -136,9 +150,21 @@ class LiveReadModels:
                 reached: Reached | None = await cursor.fetchone()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise StoreUnavailable(str(error)) from error
-        if reached is None:
+        if reached is None or not reached.epochs:
             raise StoreUnavailable("the log has no epoch: run `varve migrate`")
         return reached
+
+    async def check_epoch(self) -> None:
+        """See that a promoted server is marked as one, though nobody has appended to it yet.
+
+        Raises:
+            StoreUnavailable: the database can't be reached.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                await check_epoch(connection)
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise StoreUnavailable(str(error)) from error
 
     async def pointers(self, models: Sequence[str]) -> Pointers:
         """Return the live generations of `models` and their positions."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from domain.shared.events import Event
 from projections.activity.user_activity import UserActivityView
 from projections.definition import Projection
 from projections.knowledge.document_jobs import DocumentJobs
@@ -11,8 +12,20 @@ from projections.operations.rebuild_requests import RebuildRequests
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 
-REBUILDABLE = frozenset({"knowledge_entry_list", "document_status", "user_activity", "search_text", "search_vector"})
+_READ_MODELS: tuple[type[Projection], ...] = (
+    KnowledgeEntryListView,
+    DocumentStatusView,
+    UserActivityView,
+    SearchTextLeg,
+    SearchVectorLeg,
+)
+REBUILDABLE = frozenset(projection.NAME for projection in _READ_MODELS)
 """The names that an operator may ask to be rebuilt; a test holds that they are those of `build_projections`."""
+
+
+def read_models_of(event_class: type[Event]) -> list[str]:
+    """Return the names of the rebuildable projections that take events of a class."""
+    return [projection.NAME for projection in _READ_MODELS if event_class in projection.EVENTS]
 
 
 def build_projections(

@@ -9,10 +9,10 @@ import structlog
 from opentelemetry import trace
 
 from domain.shared.access import Actor
-from eventstore.position import parse_position
+from eventstore.position import LogPosition
 from queries.errors import PositionInTheFuture, PositionNotReached
 from queries.message import Answer, Asking, Query, QueryHandler
-from queries.ports import ReadModels, StreamReader
+from queries.ports import Reached, ReadModels, StreamReader
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("varve.queries")
@@ -45,7 +45,7 @@ class QueryBus:
             PositionNotReached: the read models are further behind than the time limit allows.
             PositionInTheFuture: the log is not that long.
             InvalidPosition: `min_position` is no token.
-            ForeignEpoch: the token is of a history that no longer exists.
+            ForeignEpoch: the token is of a part of an older history that no longer exists.
             StoreUnavailable: the database can't be reached.
         """
         with tracer.start_as_current_span("query.ask") as span:
@@ -59,15 +59,25 @@ class QueryBus:
             return answer
 
     async def _wait(self, models: Sequence[str], token: str) -> None:
-        reached = await self._read_models.reached(models)
-        wanted = parse_position(token, reached.epoch)
-        if wanted > reached.head:
-            raise PositionInTheFuture(wanted, reached.head)
         deadline = time.monotonic() + self._wait_seconds
         pause = _FIRST_PAUSE
-        while reached.position < wanted:
+        while True:
+            reached, wanted = await self._look(models, token)
+            if reached.position >= wanted.position:
+                return
             if time.monotonic() > deadline:
-                raise PositionNotReached(", ".join(models), wanted, reached.position)
+                raise PositionNotReached(", ".join(models), wanted, LogPosition(reached.epoch, reached.position))
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    async def _look(self, models: Sequence[str], token: str) -> tuple[Reached, LogPosition]:
+        """Return how far `models` are and where `token` lies, each time anew: a failover may take its place away."""
+        reached = await self._read_models.reached(models)
+        if reached.position_of(token) > reached.head:
+            # A promoted server, maybe, that nobody has appended to yet: then the position is not early but lost.
+            await self._read_models.check_epoch()
             reached = await self._read_models.reached(models)
+        wanted = LogPosition(reached.epoch, reached.position_of(token))
+        if wanted.position > reached.head:
+            raise PositionInTheFuture(wanted, LogPosition(reached.epoch, reached.head))
+        return reached, wanted

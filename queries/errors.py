@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.shared.errors import DomainError
+from eventstore.position import LogPosition
 
 
 @dataclass(eq=False)
@@ -11,16 +12,16 @@ class PositionNotReached(DomainError):
     """The read model has not reached X-Min-Position within the time limit; ask again, or without it."""
 
     model: str
-    wanted: int
-    reached: int
+    wanted: LogPosition
+    reached: LogPosition
 
 
 @dataclass(eq=False)
 class PositionInTheFuture(DomainError):
     """X-Min-Position lies beyond the end of the log; use a position that a command answered."""
 
-    wanted: int
-    head: int
+    wanted: LogPosition
+    head: LogPosition
 
 
 @dataclass(eq=False)

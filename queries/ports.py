@@ -55,6 +55,8 @@ class Reached(Protocol):
     @property
     def position(self) -> int: ...
 
+    def position_of(self, token: str, /) -> int: ...
+
 
 class ReadModels(Protocol):
     """Answers questions as the reader role, in one tenant, from one generation of each model."""
@@ -62,6 +64,8 @@ class ReadModels(Protocol):
     async def read(self, actor: Actor, question: Question) -> Reading: ...
 
     async def reached(self, models: Sequence[str]) -> Reached: ...
+
+    async def check_epoch(self) -> None: ...
 
 
 class StreamReader(Protocol):

@@ -17,8 +17,11 @@ from domain.knowledge.events import (
 )
 from domain.shared.events import Event
 from eventstore.records import RecordedEvent
+from eventstore.voiding import EventVoided
 from projections.definition import Connection, Generation, Projection
 from projections.rows import Key, KeyedRows
+
+_STREAMS = "document-"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class DocumentRow:
 
 class DocumentStatusView(Projection):
     NAME: ClassVar[str] = "document_status"
-    EVENTS: ClassVar[frozenset[type[Event]]] = frozenset(DOCUMENT_EVENTS)
+    EVENTS: ClassVar[frozenset[type[Event]]] = frozenset((*DOCUMENT_EVENTS, EventVoided))
     TABLES: ClassVar[tuple[str, ...]] = ("documents",)
     DDL: ClassVar[str] = """
         create table {documents} (
@@ -85,6 +88,11 @@ class DocumentStatusView(Projection):
         create index on {documents} (tenant, status, created_at, document_id);
         create index on {documents} (tenant, sha256);
     """
+
+    def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
+        """Take what voids an event of ours, but not what voids others'."""
+        is_of_others = isinstance(recorded.event, EventVoided) and not (recorded.stream or "").startswith(_STREAMS)
+        return not is_of_others and super().takes(recorded, lane, lanes)
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
@@ -128,7 +136,9 @@ def fold(row: DocumentRow | None, recorded: RecordedEvent) -> DocumentRow | None
 
 
 def _key(recorded: RecordedEvent) -> Key:
-    document_id: UUID = getattr(recorded.event, "document_id")  # noqa: B009 - every event of `EVENTS` has it
+    if isinstance(recorded.event, EventVoided):
+        return recorded.tenant, UUID(recorded.stream.removeprefix(_STREAMS))
+    document_id: UUID = getattr(recorded.event, "document_id")  # noqa: B009 - every other event of `EVENTS` has it
     return recorded.tenant, document_id
 
 

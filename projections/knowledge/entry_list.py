@@ -17,8 +17,11 @@ from domain.knowledge.events import (
 )
 from domain.shared.events import Event
 from eventstore.records import JsonObject, RecordedEvent
+from eventstore.voiding import EventVoided
 from projections.definition import Connection, Generation, Projection
 from projections.rows import JSON, Key, KeyedRows, columns_of
+
+_STREAMS = "entry-"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class EntryRow:
 
 class KnowledgeEntryListView(Projection):
     NAME: ClassVar[str] = "knowledge_entry_list"
-    EVENTS: ClassVar[frozenset[type[Event]]] = frozenset(ENTRY_EVENTS)
+    EVENTS: ClassVar[frozenset[type[Event]]] = frozenset((*ENTRY_EVENTS, EventVoided))
     TABLES: ClassVar[tuple[str, ...]] = ("entries", "tags")
     DDL: ClassVar[str] = """
         create table {entries} (
@@ -81,6 +84,11 @@ class KnowledgeEntryListView(Projection):
         );
         create index on {tags} (tenant, entry_id);
     """
+
+    def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
+        """Take what voids an event of ours, but not what voids others'."""
+        is_of_others = isinstance(recorded.event, EventVoided) and not (recorded.stream or "").startswith(_STREAMS)
+        return not is_of_others and super().takes(recorded, lane, lanes)
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
@@ -129,7 +137,9 @@ def _link(event: KnowledgeEntryLinked | KnowledgeEntryUnlinked) -> JsonObject:
 
 
 def _key(recorded: RecordedEvent) -> Key:
-    entry_id: UUID = getattr(recorded.event, "entry_id")  # noqa: B009 - every event of `EVENTS` has it
+    if isinstance(recorded.event, EventVoided):
+        return recorded.tenant, UUID(recorded.stream.removeprefix(_STREAMS))
+    entry_id: UUID = getattr(recorded.event, "entry_id")  # noqa: B009 - every other event of `EVENTS` has it
     return recorded.tenant, entry_id
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from domain.shared.access import Permission
 from domain.shared.values import Text
+from eventstore.position import LogPosition
 from queries.message import Answer, Asking, Page, Query
 from queries.paging import decode_cursor, page_of
 from queries.ports import Question
@@ -19,7 +20,7 @@ class Activity(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     user_id: str
-    position: int
+    position: str
     event_type: str
     stream: str
     command_type: str
@@ -57,6 +58,6 @@ async def list_activity(query: ListActivity, asking: Asking) -> Answer[Page[Acti
         "order by a.tenant desc, a.position desc limit %(limit)s + 1"
     )
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
-    items = [Activity.model_validate(row) for row in reading.rows]
+    items = [Activity(**{**row, "position": str(LogPosition(reading.epoch, row["position"]))}) for row in reading.rows]
     page = page_of(items, reading.rows, query.limit, _SORT, ("position",))
     return Answer(page, reading.position, reading.epoch)

@@ -11,7 +11,9 @@ from domain.knowledge.document import DOCUMENT, visible_document
 from domain.knowledge.entry import ENTRY, visible_entry
 from domain.shared.access import Actor, Permission
 from domain.shared.aggregates import AggregateType
+from eventstore.position import LogPosition
 from eventstore.records import RecordedEvent
+from eventstore.voiding import voided_versions
 from queries.message import Answer, Asking, Query
 
 _KINDS: dict[str, tuple[AggregateType[Any], Callable[[Any, UUID, Actor], object]]] = {
@@ -24,7 +26,7 @@ class HistoryItem(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: int
-    position: int
+    position: str
     event_type: str
     data: dict[str, JsonValue]
     actor: str
@@ -65,7 +67,7 @@ async def get_history(query: GetHistory, asking: Asking) -> Answer[Sequence[Hist
     items = [
         HistoryItem(
             version=recorded.version,
-            position=recorded.position,
+            position=str(LogPosition(epoch, recorded.position)),
             event_type=type(recorded.event).__name__,
             data=recorded.event.model_dump(mode="json"),
             actor=recorded.metadata.actor,
@@ -103,6 +105,9 @@ async def _visible_events(kind: str, aggregate_id: UUID, asking: Asking) -> tupl
 
 def _fold(aggregate_type: AggregateType[Any], events: Sequence[RecordedEvent]) -> BaseModel | None:
     state: BaseModel | None = None
+    voided = voided_versions((recorded.version, recorded.event) for recorded in events)
     for recorded in events:
+        if recorded.version in voided:
+            continue
         state = aggregate_type.evolve(state, recorded.event)
     return state

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from domain.shared.access import Permission
+from eventstore.position import LogPosition
 from queries.errors import CommandNotFound
 from queries.message import Answer, Asking, Query
 from queries.ports import Question
@@ -22,7 +23,7 @@ class CommandView(BaseModel):
     metadata: dict[str, Any]
     user_id: str
     status: str
-    position: int | None
+    position: str | None
     error: dict[str, Any] | None
     executed_at: datetime
 
@@ -55,4 +56,6 @@ async def get_command(query: GetCommand, asking: Asking) -> Answer[CommandView]:
     reading = await asking.read_models.read(asking.actor, Question((), sql, parameters))
     if not reading.rows:
         raise CommandNotFound(query.command_id)
-    return Answer(CommandView.model_validate(reading.rows[0]), reached.head, reached.epoch)
+    (row,) = reading.rows
+    position = None if row["position"] is None else str(LogPosition(reached.epoch, row["position"]))
+    return Answer(CommandView(**{**row, "position": position}), reached.head, reached.epoch)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from domain.shared.access import Permission
+from eventstore.position import LogPosition
 from queries.message import Answer, Asking, Query
 from queries.ports import Question
 
@@ -19,7 +20,7 @@ class LaneView(BaseModel):
     generation: int
     status: Literal["building", "live", "retired"]
     lane: int
-    position: int
+    position: str
     lag: int
     owner: str | None
     advanced_at: datetime
@@ -41,4 +42,5 @@ async def list_projections(query: ListProjections, asking: Asking) -> Answer[lis
     )
     reached = await asking.read_models.reached(())
     reading = await asking.read_models.read(asking.actor, Question((), sql))
-    return Answer([LaneView.model_validate(row) for row in reading.rows], reached.head, reached.epoch)
+    lanes = [LaneView(**{**row, "position": str(LogPosition(reached.epoch, row["position"]))}) for row in reading.rows]
+    return Answer(lanes, reached.head, reached.epoch)

@@ -92,7 +92,7 @@ class SearchHit(BaseModel):
     tags: list[str]
     owner: str
     created_at: datetime
-    position: int
+    position: str
 
 
 class SearchResults(BaseModel):

@@ -216,11 +216,14 @@ class _Searching:
             tags=row["tags"],
             owner=row["owner"],
             created_at=row["created_at"],
-            position=row["event_position"],
+            position=str(LogPosition(self._epoch(), row["event_position"])),
         )
 
+    def _epoch(self) -> str:
+        return next(iter(self._readings.values())).epoch
+
     def _answer(self, hits: list[SearchHit], degraded: list[Leg]) -> Answer[SearchResults]:
-        epoch = next(iter(self._readings.values())).epoch
+        epoch = self._epoch()
         positions = {leg: reading.position for leg, reading in self._readings.items()}
         results = SearchResults(
             hits=hits,

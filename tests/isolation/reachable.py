@@ -16,6 +16,7 @@ WITHOUT_TENANT = {
 FUNCTIONS_WITHOUT_ROWS = {
     "varve.tenant()": "answers the setting itself, and raises without it",
     "varve.head()": "one number for the whole log",
+    "varve.check_epoch()": "the name of the log's present history",
     "varve.refuse_change()": "a trigger's function: PostgreSQL refuses every direct call",
 }
 TENANTS = ("acme", "umbra")

@@ -1,18 +1,31 @@
 """Isolation, generated from the catalogue: a new table, view or function is tested without being named here."""
 
+from dataclasses import replace
+from uuid import uuid4
+
 import psycopg
 import pytest
 
+from domain.knowledge.entry import ENTRY
+from eventstore.append import open_appender
+from eventstore.mapper import PydanticMapper
 from tests.builders.actors import ANN, EVE
+from tests.builders.appends import append_of
+from tests.builders.entries import created
 from tests.builders.requests import create_entry
 from tests.isolation.reachable import TENANTS, WITHOUT_TENANT, isolation_faults, reachable_relations
+from varve.bootstrap import event_types
 
 DOCUMENT = b"# Layers\n\nA varve is a yearly layer of clay and silt.\n"
 
 
 @pytest.fixture
-async def filled(client_of, engine, document_work, await_projections):
+async def filled(client_of, settings, engine, document_work, await_projections):
     """Rows of two tenants in everything that the reader role can reach."""
+    async with open_appender(settings.role_url("varve_writer"), PydanticMapper(event_types())) as appender:
+        for tenant in TENANTS:
+            append = append_of({ENTRY.stream(uuid4()): [created()]}, tenant=tenant)
+            await appender.append(replace(append, events=tuple(replace(each, tags=("a",)) for each in append.events)))
     for actor in (ANN, EVE):
         client = client_of(actor)
         entry = await create_entry(client, name=f"of {actor.tenant}", tags=["clay"], category="geology")

@@ -1,47 +1,50 @@
-"""`varve events`: the log itself, for audits. Nothing here writes."""
+"""`varve events`: the log itself, for audits. Only `void` writes."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
+from eventstore.epochs import read_epochs
 from eventstore.log import LogReader
-from eventstore.persistence import acting_for
+from eventstore.log_filter import LogFilter
+from eventstore.position import LogPosition, parse_position
 from eventstore.records import RecordedEvent
-from eventstore.stream_reader import TenantStreams
-from varve.bootstrap import event_types, open_application
-from varve.cli.output import AsJson, running_settings, show, show_json
-from varve.pools import open_pool
+from varve.bootstrap import event_types
+from varve.cli.events_states import diff, state, stream_events
+from varve.cli.events_stats import stats
+from varve.cli.events_void import void
+from varve.cli.log_access import log_settings, open_log
+from varve.cli.output import AsJson, OfTenant, Stream, show, show_json
 from varve.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The log.")
+app.command()(state)
+app.command()(diff)
+app.command()(stats)
+app.command()(void)
 
 _WINDOW = 500
 _PAUSE_SECONDS = 0.3
-
-Stream = Annotated[str, typer.Argument(help="Such as entry-018f… or document-018f….")]
-OfTenant = Annotated[str, typer.Option("--tenant", help="The tenant that has the stream.")]
 
 
 @app.command()
 def tail(
     *,
-    after: Annotated[int, typer.Option(min=0, help="Begin after this position.")] = 0,
+    after: Annotated[str | None, typer.Option(help="Begin after this position; from the beginning, if absent.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's events.")] = None,
     topic: Annotated[str | None, typer.Option(help="Only this topic, such as knowledge.DocumentUploaded.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as events come, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the log in its one order, each event on a line."""
-    settings = running_settings()
+    settings = log_settings()
+    wanted = LogFilter(topics=frozenset() if topic is None else frozenset({topic}), tenant=tenant)
 
     async def run() -> None:
-        async for recorded in _log(settings, after, follow=follow):
-            if tenant in {None, recorded.tenant} and topic in {None, recorded.event.TOPIC}:
-                _show_event(recorded, as_json=as_json)
+        async for recorded, epoch in _log(settings, after, wanted, follow=follow):
+            _show_event(recorded, epoch, as_json=as_json)
 
     asyncio.run(run())
 
@@ -49,41 +52,22 @@ def tail(
 @app.command("show")
 def show_stream(stream: Stream, *, tenant: OfTenant = "demo", as_json: AsJson = False) -> None:
     """Print the events of one stream, oldest first."""
-    for recorded in asyncio.run(_stream(running_settings(), tenant, stream)):
-        _show_event(recorded, as_json=as_json)
+    found = asyncio.run(stream_events(log_settings(), tenant, stream))
+    for recorded in found.events:
+        _show_event(recorded, found.epoch, as_json=as_json)
 
 
-@app.command()
-def state(
-    stream: Stream,
-    *,
-    at: Annotated[
-        str | None, typer.Option(help="A version (3) or a time (2026-11-21T09:00:00Z); now, if absent.")
-    ] = None,
-    tenant: OfTenant = "demo",
-) -> None:
-    """Print an aggregate's state at any version or time, folded from its events."""
-    settings = running_settings()
-    version = _version_at(settings, tenant, stream, at)
-    with open_application(settings, "varve_admin") as application, acting_for(tenant):
-        aggregate_type = application.aggregate_types.of_stream(stream)
-        if aggregate_type is None:
-            raise typer.BadParameter("a stream's name begins with entry- or document-")
-        found = application.repository.get(
-            stream, version=version, projector_func=application.projector(aggregate_type)
-        )
-    value = None if found.state is None else found.state.model_dump(mode="json")
-    show_json({"stream": stream, "version": found.version, "state": value})
-
-
-async def _log(settings: Settings, after: int, *, follow: bool) -> AsyncIterator[RecordedEvent]:
+async def _log(
+    settings: Settings, token: str | None, wanted: LogFilter, *, follow: bool
+) -> AsyncIterator[tuple[RecordedEvent, str]]:
     """Yield the log after a position; windows of bounded size, none of them in a long transaction."""
     reader = LogReader(event_types())
-    async with await psycopg.AsyncConnection.connect(settings.role_url("varve_admin"), autocommit=True) as connection:
+    async with open_log(settings) as connection:
+        after = 0 if token is None else parse_position(token, await read_epochs(connection))
         while True:
-            window = await reader.window(connection, after, _WINDOW)
+            window = await reader.window(connection, after, _WINDOW, wanted)
             for recorded in window.events:
-                yield recorded
+                yield recorded, window.epoch
             after = window.scanned_to
             if window.is_full:
                 continue
@@ -92,35 +76,9 @@ async def _log(settings: Settings, after: int, *, follow: bool) -> AsyncIterator
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _stream(settings: Settings, tenant: str, stream: str) -> list[RecordedEvent]:
-    async with open_pool(settings, "varve_reader", 1) as pool:
-        events = (await TenantStreams(pool, event_types()).stream(tenant, stream)).events
-    if not events:
-        raise typer.BadParameter(f"tenant {tenant} has no stream {stream}")
-    return events
-
-
-def _version_at(settings: Settings, tenant: str, stream: str, at: str | None) -> int | None:
-    """Return the version that `at` means, None for the newest."""
-    if at is not None and at.isdigit():
-        return int(at)
-    events = asyncio.run(_stream(settings, tenant, stream))
-    if at is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError as error:
-        raise typer.BadParameter("--at takes a version or an ISO 8601 time") from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    versions = [recorded.version for recorded in events if recorded.recorded_at <= moment]
-    if not versions:
-        raise typer.BadParameter(f"{stream} did not exist at {at}; its first event is of {events[0].recorded_at}")
-    return versions[-1]
-
-
-def _show_event(recorded: RecordedEvent, *, as_json: bool) -> None:
+def _show_event(recorded: RecordedEvent, epoch: str, *, as_json: bool) -> None:
     event: dict[str, Any] = {
-        "position": recorded.position,
+        "position": str(LogPosition(epoch, recorded.position)),
         "tenant": recorded.tenant,
         "stream": recorded.stream,
         "version": recorded.version,
@@ -136,5 +94,5 @@ def _show_event(recorded: RecordedEvent, *, as_json: bool) -> None:
     name = type(recorded.event).__name__
     place = f"{recorded.stream}@{recorded.version}"
     show(
-        f"{recorded.position:>8}  {event['recorded_at']}  {recorded.tenant:<12}  {name:<28}  {place}  {event['actor']}"
+        f"{event['position']:<20}  {event['recorded_at']}  {recorded.tenant:<12}  {name:<28}  {place}  {event['actor']}"
     )

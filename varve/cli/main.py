@@ -12,8 +12,10 @@ from domain.shared.access import Actor, Role
 from eventstore.errors import EventStoreError
 from varve import telemetry
 from varve.bootstrap import token_issuer
-from varve.cli import events, knowledge, projections
+from varve.cli import claims, events, knowledge, projections
+from varve.cli.log_access import LogUnreachable
 from varve.cli.output import console, running_settings, show
+from varve.cli.restore import restore
 from varve.client import ApiError
 from varve.embedded import EmbeddedServicesError
 from varve.migrate import migrate_now
@@ -34,7 +36,9 @@ config_app = typer.Typer(no_args_is_help=True, help="Settings.")
 app.add_typer(token_app, name="token")
 app.add_typer(config_app, name="config")
 app.add_typer(events.app, name="events")
+app.add_typer(claims.app, name="claims")
 app.add_typer(projections.app, name="projections")
+app.command("restore")(restore)
 app.command("ingest")(knowledge.ingest_files)
 app.command("search")(knowledge.search)
 app.command("demo")(knowledge.demo)
@@ -45,6 +49,7 @@ _MENDABLE = (
     EmbeddingModelMissing,
     EventStoreError,
     FileNotFoundError,
+    LogUnreachable,
     MissingSettingError,
     NotACheckoutError,
     NotReadyError,

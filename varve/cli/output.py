@@ -15,6 +15,8 @@ console = Console(stderr=True)
 """For people; results go to standard output."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, a line for each item.")]
+Stream = Annotated[str, typer.Argument(help="Such as entry-018f… or document-018f….")]
+OfTenant = Annotated[str, typer.Option("--tenant", help="The tenant that has the stream.")]
 Tenant = Annotated[str, typer.Option(help="The tenant to act in, unless VARVE_TOKEN says.")]
 User = Annotated[str, typer.Option(help="The user to act as, unless VARVE_TOKEN says.")]
 

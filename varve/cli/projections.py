@@ -64,6 +64,7 @@ async def _follow(client: ApiClient, name: str, before: int) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"Rebuilding {name}", total=None)
+        total = 0
         while True:
             lanes = [lane for lane in await client.get("/admin/projections") if lane["projection"] == name]
             live = [lane for lane in lanes if lane["status"] == "live" and lane["generation"] > before]
@@ -71,8 +72,9 @@ async def _follow(client: ApiClient, name: str, before: int) -> int:
                 return int(live[0]["generation"])
             building = [lane for lane in lanes if lane["status"] == "building"]
             if building:
-                done = min(lane["position"] for lane in building)
-                progress.update(task, completed=done, total=done + max(lane["lag"] for lane in building))
+                lag = max(lane["lag"] for lane in building)
+                total = max(total, lag)
+                progress.update(task, completed=total - lag, total=total)
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
