@@ -1,8 +1,8 @@
 """Wakes readers of the log after a commit. A lost wake-up costs time, never an event: readers poll as well."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psycopg
 import structlog
@@ -10,7 +10,16 @@ import structlog
 log = structlog.get_logger()
 
 CHANNEL = "varve_log"
-_RECONNECT_SECONDS = 1.0
+_RECONNECT_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+_STEADY_SECONDS = 1.0
+"""A connection that lived that long is opened again at once when it is lost."""
+KEEPALIVES: dict[str, Any] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""With these a peer that is gone without a word is noticed after some seconds, not after two hours."""
 
 
 class WakeSender:
@@ -28,21 +37,24 @@ class WakeSender:
 
     async def run(self) -> None:
         """Send until cancelled; a lost connection is opened again."""
+        await _keep_connected(self._database_url, self._send, "wake.sender_lost")
+
+    async def _send(self, connection: psycopg.AsyncConnection) -> None:
         while True:
+            await self._is_due.wait()
+            self._is_due.clear()
             try:
-                async with await psycopg.AsyncConnection.connect(self._database_url, autocommit=True) as connection:
-                    while True:
-                        await self._is_due.wait()
-                        self._is_due.clear()
-                        await connection.execute("select pg_notify(%s, '')", (CHANNEL,), prepare=True)
-            except psycopg.Error as error:
-                log.warning("wake.connection_lost", error=str(error))
+                await connection.execute("select pg_notify(%s, '')", (CHANNEL,), prepare=True)
+            except psycopg.Error:
                 self._is_due.set()
-                await asyncio.sleep(_RECONNECT_SECONDS)
+                raise
 
 
 class WakeListener:
-    """Calls back for every notification on `channel`, and once after every (re)connection."""
+    """Calls back for every notification on `channel`, and once after every (re)connection.
+
+    Its URL leads to the server itself: behind a pooler in transaction mode, LISTEN is taken and nothing ever comes.
+    """
 
     def __init__(self, database_url: str, on_wake: Callable[[], None], channel: str = CHANNEL) -> None:
         self._database_url = database_url
@@ -51,12 +63,27 @@ class WakeListener:
 
     async def run(self) -> None:
         """Listen until cancelled; a lost connection is opened again."""
-        while True:
-            with contextlib.suppress(psycopg.Error):
-                async with await psycopg.AsyncConnection.connect(self._database_url, autocommit=True) as connection:
-                    await connection.execute(f"listen {self._channel}")
-                    self._on_wake()
-                    async for _ in connection.notifies():
-                        self._on_wake()
-            log.warning("wake.listener_lost", channel=self._channel)
-            await asyncio.sleep(_RECONNECT_SECONDS)
+        await _keep_connected(self._database_url, self._listen, "wake.listener_lost")
+
+    async def _listen(self, connection: psycopg.AsyncConnection) -> None:
+        await connection.execute(f"listen {self._channel}")
+        self._on_wake()  # for what came while nobody listened
+        async for _ in connection.notifies():
+            self._on_wake()
+
+
+async def _keep_connected(
+    database_url: str, work: Callable[[psycopg.AsyncConnection], Awaitable[None]], lost: str
+) -> None:
+    """Run `work` until cancelled, on one connection after another; its loss is logged as `lost`."""
+    loop = asyncio.get_running_loop()
+    tries = 0
+    while True:
+        began = loop.time()
+        try:
+            async with await psycopg.AsyncConnection.connect(database_url, autocommit=True, **KEEPALIVES) as connection:
+                await work(connection)
+        except psycopg.Error as error:
+            log.warning(lost, error=str(error))
+        tries = 0 if loop.time() - began > _STEADY_SECONDS else tries + 1
+        await asyncio.sleep(_RECONNECT_SECONDS[min(tries, len(_RECONNECT_SECONDS) - 1)])

@@ -10,6 +10,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.background import end
+from eventstore.epochs import check_epoch
 from eventstore.log import LogReader
 from eventstore.wake import CHANNEL, WakeListener
 from projections.definition import Projection
@@ -54,6 +55,7 @@ class Engine:
         self._lanes: dict[tuple[str, int, int], tuple[Lane, asyncio.Task[None]]] = {}
         self._look = asyncio.Event()
         self._is_prepared = False
+        self._epoch = ""
 
     def wake(self) -> None:
         """Look at the log now."""
@@ -88,6 +90,7 @@ class Engine:
             if not self._is_prepared:
                 await ensure_live(connection, self._projections.values())
                 self._is_prepared = True
+            await self._follow_history(await check_epoch(connection))
             held = await renew(connection, self._owner, LEASE_SECONDS)
             taken = await acquire(connection, self._owner, self._definitions, LEASE_SECONDS)
             await end_sessions(
@@ -96,6 +99,19 @@ class Engine:
             held += taken
             self._run_exactly(held)
             await drop_superfluous(connection, self._projections)
+
+    async def _follow_history(self, epoch: str) -> None:
+        """Begin anew where the database has the lanes, when the log has another history than at the last look.
+
+        Rows and positions lie in the log's own database, so after a failover or a restore they are at a place that the
+        new history has; only what this process remembers may be from beyond it.
+        """
+        if self._epoch not in {"", epoch}:
+            log.warning("engine.history_changed", epoch=epoch)
+            await end(*(task for _, task in self._lanes.values()))
+            self._lanes.clear()
+            self._shared_log.forget()
+        self._epoch = epoch
 
     def _start(self, lease: LaneLease) -> None:
         lane = Lane(
@@ -111,8 +127,8 @@ class Engine:
 
     def _run_exactly(self, held: list[LaneLease]) -> None:
         leases = {lease.key: lease for lease in held}
-        for key, (_, task) in list(self._lanes.items()):
-            if key not in leases or task.done():
+        for key, (lane, task) in list(self._lanes.items()):
+            if key not in leases or task.done() or not lane.is_run_under(leases[key]):
                 task.cancel()
                 del self._lanes[key]
                 log.info("lane.stopped", lane=key)

@@ -1,4 +1,9 @@
-"""One reading and decoding of the log for all lanes of a process that are at the same place."""
+"""One reading and decoding of the log for all lanes of a process that are at the same place.
+
+Not a `Subscription`, which has one place of its own: lanes stand where their last commit left them, and a failed batch
+is asked for again. What they share is the reader and the listener. Nor does it ask for the topics that its projections
+take: an event of newer code would then be passed, and missing from a projection whose newer code takes it.
+"""
 
 import asyncio
 from typing import Any
@@ -7,8 +12,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from eventstore.background import end
 from eventstore.log import LogReader, Window
+from eventstore.log_filter import LogFilter
 
 _KEPT_WINDOWS = 4
+_WITHOUT_VOIDED = LogFilter(leaves_out_voided=True)
 
 
 class SharedLog:
@@ -39,13 +46,19 @@ class SharedLog:
                 self._forgotten.add(task)
                 task.add_done_callback(self._forgotten.discard)
 
+    def forget(self) -> None:
+        """Forget every window: the log has another history now."""
+        self.forget_unfinished()
+        self._windows.clear()
+
     async def close(self) -> None:
         """End the readings that nobody waits for any more."""
         await end(*self._windows.values(), *self._forgotten)
 
     async def _read(self, after: int) -> Window:
         async with self._pool.connection() as connection:
-            return await self._reader.window(connection, after, self._window_size)
+            fetched = await self._reader.fetch(connection, after, self._window_size, _WITHOUT_VOIDED)
+        return await self._reader.decode(fetched)
 
     def _keep_if_full(self, after: int, task: asyncio.Task[Window]) -> None:
         """Forget a window at the log's end: the next reading of the same place may find more."""

@@ -1,0 +1,127 @@
+"""What part of the log is read, and the SQL that reads a window of it by an index that is in the order of positions."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
+from zlib import crc32
+
+_COLUMNS = "tenant, position, stream, version, topic, class_version, data, metadata, recorded_at"
+
+# The row whose bytes cross the bound is answered without its data, so that the reader knows where the window ended. An
+# event that is bigger than the bound counts as if it just filled a window: else it would stop every reader.
+_BOUNDED = """
+select tenant, position, stream, version, topic, class_version, data, metadata, recorded_at, is_voided
+from (
+    select e.tenant, e.position, e.stream, e.version, e.topic, e.class_version,
+           case when octets <= %(octets)s then e.data end as data, e.metadata, e.recorded_at,
+           {is_voided} as is_voided, octets - size as octets_before
+    from (
+        select e.*, sum(size) over (order by position rows unbounded preceding) as octets
+        from (
+            select e.*, least(octet_length(data) + octet_length(metadata), %(octets)s::integer) as size
+            from ({rows}) e
+        ) e
+    ) e
+) e
+where octets_before <= %(octets)s
+order by position
+"""
+_IS_VOIDED = """(select exists (select from varve.voided))
+           and exists (select from varve.voided v where v.tenant = e.tenant and v.position = e.position)"""
+_BRANCH = "select {columns} from varve.events where {conditions} order by position limit {limit}"
+_IN_SPAN = "position > %(after)s and position <= %(upto)s"
+# Pairs, where only the index over both can answer them: one over positions alone looks cheaper to a plan that is made
+# without the values, and then reads all other topics and tenants of the span as well.
+_TENANT_IN_SPAN = "tenant = %(tenant)s and (tenant, position) > (%(tenant)s, %(after)s) and position <= %(upto)s"
+_TOPIC_IN_SPAN = (
+    "topic = %(topic_{number})s and (topic, position) > (%(topic_{number})s, %(after)s)"
+    " and (topic, position) <= (%(topic_{number})s, %(upto)s)"
+)
+_SLOTS = "crc32(convert_to({key}, 'UTF8')) %% %(slots)s = %(slot)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One of `slots` parts of the log, which keeps all events of a stream, or of a tenant, together.
+
+    The same parts as those of a projection that is partitioned so: `Projection.takes`.
+    """
+
+    number: int
+    slots: int
+    by: Literal["stream", "tenant"] = "stream"
+
+    def takes(self, tenant: str, stream: str | None) -> bool:
+        match self.by:
+            case "stream":
+                key = f"{tenant}/{stream}"
+            case "tenant":
+                key = tenant
+            case _:
+                assert_never(self.by)
+        return crc32(key.encode()) % self.slots == self.number
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """What a reader wants of the log: everything, unless it says otherwise.
+
+    Attributes:
+        topics: only events of these; of every topic when empty.
+        tenant: only events of this one.
+        slot: only events of this part.
+        leaves_out_voided: whether events that were voided since are left out.
+    """
+
+    topics: frozenset[str] = frozenset()
+    tenant: str | None = None
+    slot: Slot | None = None
+    leaves_out_voided: bool = False
+
+
+EVERYTHING = LogFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of positions, and the most that is read of it: events, and bytes of their data and metadata."""
+
+    after: int
+    upto: int
+    limit: int
+    octets: int
+
+
+def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
+    """Return the query for a window, and its parameters.
+
+    Topics alone are one ordered branch each, merged: rows that are not wanted are never read. A tenant's events are
+    ordered by the primary key; what else is asked of them is looked up in their rows, and so it is with slots.
+    """
+    parameters: dict[str, Any] = {"after": span.after, "upto": span.upto, "octets": span.octets}
+    conditions = []
+    if wanted.slot is not None:
+        key = "tenant || '/' || coalesce(stream, 'None')" if wanted.slot.by == "stream" else "tenant"
+        conditions.append(_SLOTS.format(key=key))
+        parameters |= {"slot": wanted.slot.number, "slots": wanted.slot.slots}
+    if wanted.tenant is not None:
+        parameters["tenant"] = wanted.tenant
+        if wanted.topics:
+            conditions.append("topic = any (%(topics)s)")
+            parameters["topics"] = sorted(wanted.topics)
+        spans = [_TENANT_IN_SPAN]
+    elif wanted.topics:
+        parameters |= {f"topic_{number}": topic for number, topic in enumerate(sorted(wanted.topics))}
+        spans = [_TOPIC_IN_SPAN.format(number=number) for number in range(len(wanted.topics))]
+    else:
+        spans = [_IN_SPAN]
+    branches = [_branch([in_span, *conditions], span.limit) for in_span in spans]
+    rows = branches[0]
+    if len(branches) > 1:
+        merged = "\nunion all\n".join(f"({branch})" for branch in branches)
+        rows = f"select * from ({merged}) e order by position limit {span.limit}"
+    is_voided = _IS_VOIDED if wanted.leaves_out_voided else "false"
+    return _BOUNDED.format(rows=rows, is_voided=is_voided), parameters
+
+
+def _branch(conditions: list[str], limit: int) -> str:
+    return _BRANCH.format(columns=_COLUMNS, conditions=" and ".join(conditions), limit=limit)
