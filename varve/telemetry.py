@@ -1,4 +1,4 @@
-"""Sets up logs, traces: one JSON line for each fact, and spans to a collector if there is one."""
+"""Sets up logs and traces: one JSON line for each fact, and spans to a collector if there is one."""
 
 import logging
 import sys
