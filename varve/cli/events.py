@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,13 +12,15 @@ import typer
 from eventstore.log import LogReader
 from eventstore.persistence import acting_for
 from eventstore.records import RecordedEvent
-from eventstore.stream_reader import TenantStreams
+from eventstore.stream_reader import BEFORE_FIRST, StreamEvents, TenantStreams
 from varve.bootstrap import event_types, open_application
 from varve.cli.output import AsJson, running_settings, show, show_json
+from varve.cli.schemas import schemas
 from varve.pools import open_pool
 from varve.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The log.")
+app.command()(schemas)
 
 _WINDOW = 500
 _PAUSE_SECONDS = 0.3
@@ -49,8 +52,14 @@ def tail(
 @app.command("show")
 def show_stream(stream: Stream, *, tenant: OfTenant = "demo", as_json: AsJson = False) -> None:
     """Print the events of one stream, oldest first."""
-    for recorded in asyncio.run(_stream(running_settings(), tenant, stream)):
-        _show_event(recorded, as_json=as_json)
+    settings = running_settings()
+
+    async def run() -> None:
+        async with _opened(settings, tenant, stream) as opened:
+            async for recorded in opened.events():
+                _show_event(recorded, as_json=as_json)
+
+    asyncio.run(run())
 
 
 @app.command()
@@ -64,7 +73,7 @@ def state(
 ) -> None:
     """Print an aggregate's state at any version or time, folded from its events."""
     settings = running_settings()
-    version = _version_at(settings, tenant, stream, at)
+    version = asyncio.run(_version_at(settings, tenant, stream, at))
     with open_application(settings, "varve_admin") as application, acting_for(tenant):
         aggregate_type = application.aggregate_types.of_stream(stream)
         if aggregate_type is None:
@@ -92,30 +101,31 @@ async def _log(settings: Settings, after: int, *, follow: bool) -> AsyncIterator
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _stream(settings: Settings, tenant: str, stream: str) -> list[RecordedEvent]:
+@asynccontextmanager
+async def _opened(settings: Settings, tenant: str, stream: str) -> AsyncIterator[StreamEvents]:
     async with open_pool(settings, "varve_reader", 1) as pool:
-        events = (await TenantStreams(pool, event_types()).stream(tenant, stream)).events
-    if not events:
-        raise typer.BadParameter(f"tenant {tenant} has no stream {stream}")
-    return events
+        opened = await TenantStreams(pool, event_types()).stream(tenant, stream)
+        if opened.last_version == BEFORE_FIRST:
+            raise typer.BadParameter(f"tenant {tenant} has no stream {stream}")
+        yield opened
 
 
-def _version_at(settings: Settings, tenant: str, stream: str, at: str | None) -> int | None:
+async def _version_at(settings: Settings, tenant: str, stream: str, at: str | None) -> int | None:
     """Return the version that `at` means, None for the newest."""
     if at is not None and at.isdigit():
         return int(at)
-    events = asyncio.run(_stream(settings, tenant, stream))
-    if at is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError as error:
-        raise typer.BadParameter("--at takes a version or an ISO 8601 time") from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    versions = [recorded.version for recorded in events if recorded.recorded_at <= moment]
-    if not versions:
-        raise typer.BadParameter(f"{stream} did not exist at {at}; its first event is of {events[0].recorded_at}")
-    return versions[-1]
+    async with _opened(settings, tenant, stream) as opened:
+        if at is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError as error:
+            raise typer.BadParameter("--at takes a version or an ISO 8601 time") from error
+        version = await opened.version_at(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        if version == BEFORE_FIRST:
+            (first,) = await opened.window(limit=1)
+            raise typer.BadParameter(f"{stream} did not exist at {at}; its first event is of {first.recorded_at}")
+        return version
 
 
 def _show_event(recorded: RecordedEvent, *, as_json: bool) -> None:
