@@ -11,7 +11,9 @@ from projections.operations.rebuild_requests import RebuildRequests
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 
-REBUILDABLE = frozenset({"knowledge_entry_list", "document_status", "user_activity", "search_text", "search_vector"})
+REBUILDABLE = frozenset(
+    view.NAME for view in (KnowledgeEntryListView, DocumentStatusView, UserActivityView, SearchTextLeg, SearchVectorLeg)
+)
 """The names that an operator may ask to be rebuilt; a test holds that they are those of `build_projections`."""
 
 
