@@ -41,6 +41,7 @@ async def serve_api(settings: Settings) -> None:
 
 def run_projection_worker(settings: Settings) -> None:
     """Run projections until SIGTERM or SIGINT."""
+
     async def service(broker: dramatiq.Broker) -> None:
         async with open_engine(settings, broker) as engine:
             declare_projection_actors(broker, engine.wake)
@@ -53,6 +54,7 @@ def run_projection_worker(settings: Settings) -> None:
 
 def run_document_worker(settings: Settings) -> None:
     """Process documents until SIGTERM or SIGINT."""
+
     async def service(broker: dramatiq.Broker) -> None:
         async with open_document_work(settings, broker) as work:
             declare_document_actors(broker, work.wake)
