@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api import health
 from api.activity import routes as activity
+from api.authentication import Authentication
 from api.body_limit import BodyLimit
 from api.knowledge import documents, entries
 from api.middleware import RequestContext
@@ -33,10 +34,12 @@ def create_api(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    # What is added later is further out.
     app.add_middleware(
         BodyLimit, usual=services.max_body_bytes, upload=services.max_upload_bytes + _FORM_BYTES, upload_path=_UPLOADS
     )
-    app.add_middleware(RequestContext)  # added last, so outermost: every answer has its log line
+    app.add_middleware(Authentication, tokens=services.tokens, prefix=PREFIX)  # before anybody's body is received
+    app.add_middleware(RequestContext)  # outermost: every answer has its log line
     add_problem_handlers(app)
     for router in (entries.router, documents.router, search.router, activity.router, operations.router):
         app.include_router(router, prefix=PREFIX)

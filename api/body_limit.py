@@ -3,11 +3,11 @@
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
-
-_DRAINED = 64_000_000  # a client that still sends would otherwise see a broken connection instead of the answer
+from api.unread_body import DRAINED, answer_unread, drain
 
 
 class BodyLimit:
@@ -24,22 +24,25 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = self._upload if scope["path"] == self._upload_path else self._usual
-        limited = _Limited(receive, send, limit)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            limited.is_exceeded = True
-        else:
-            try:
-                await self._app(scope, limited.receive, limited.send)
-            except ClientDisconnect:
-                if not limited.is_exceeded:
-                    return  # the client is gone: nobody is left to answer
+            await answer_unread(_too_large(limit), scope, receive, send, limit + DRAINED)
+            return
+        limited = _Limited(receive, send, limit)
+        try:
+            await self._app(scope, limited.receive, limited.send)
+        except ClientDisconnect:
+            if not limited.is_exceeded:
+                return  # the client is gone: nobody is left to answer
         if limited.is_exceeded and not limited.has_started:
             await limited.drain()
-            answer = problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"The body may have {limit} bytes at the most."
-            )
-            await answer(scope, receive, send)
+            await _too_large(limit)(scope, receive, send)
+
+
+def _too_large(limit: int) -> Response:
+    return problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"The body may have {limit} bytes at the most."
+    )
 
 
 class _Limited:
@@ -73,12 +76,9 @@ class _Limited:
         await self._send(message)
 
     async def drain(self) -> None:
-        """Read the rest of the body, up to a bound."""
-        while not self._is_whole and self._received < self._limit + _DRAINED:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                return
-            self._note(message)
+        """Receive what is left of the body, up to a bound."""
+        if not self._is_whole:
+            await drain(self._receive, DRAINED)
 
     def _note(self, message: Message) -> None:
         self._received += len(message.get("body", b""))

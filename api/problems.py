@@ -17,7 +17,14 @@ from domain.knowledge import errors as knowledge
 from domain.operations import errors as operations
 from domain.shared.access import PermissionDenied
 from domain.shared.errors import DomainError
-from eventstore.errors import EventStoreError, ForeignEpoch, InvalidPosition, StoreUnavailable
+from eventstore.errors import (
+    EventStoreError,
+    ForeignEpoch,
+    InvalidPosition,
+    StoreUnavailable,
+    UnknownEventType,
+    UnknownEventVersion,
+)
 from queries.errors import CommandNotFound, InvalidCursor, PositionInTheFuture, PositionNotReached
 
 log = structlog.get_logger()
@@ -27,6 +34,7 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
     knowledge.EntryIsDeleted: HTTPStatus.CONFLICT,
     knowledge.EntryIsNotDeleted: HTTPStatus.CONFLICT,
     knowledge.EntryCannotLinkToItself: HTTPStatus.UNPROCESSABLE_ENTITY,
+    knowledge.EntryHasTooManyLinks: HTTPStatus.CONFLICT,
     knowledge.LinkNotFound: HTTPStatus.NOT_FOUND,
     knowledge.DocumentNotFound: HTTPStatus.NOT_FOUND,
     knowledge.DocumentIsEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -47,11 +55,19 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
     InvalidPosition: HTTPStatus.BAD_REQUEST,
     ForeignEpoch: HTTPStatus.GONE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    UnknownEventType: HTTPStatus.SERVICE_UNAVAILABLE,
+    UnknownEventVersion: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The one table from refusals to statuses."""
 
 _BY_CODE = {error.__name__: status for error, status in STATUSES.items()}
 _RETRY_SECONDS = "1"
+_NEWER_CODE = "A newer version of Varve wrote an event of it, and this process can't read it yet. Try again."
+_UNAVAILABLE: dict[type[EventStoreError], str] = {
+    StoreUnavailable: "The database can't be reached. Send the same request with the same Idempotency-Key again.",
+    UnknownEventType: _NEWER_CODE,
+    UnknownEventVersion: _NEWER_CODE,
+}
 
 
 class ProblemError(Exception):
@@ -112,12 +128,7 @@ async def _store_failed(_: Request, error: Any) -> JSONResponse:
     status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         log.warning("request.unavailable", error=repr(error))
-        return problem(
-            status,
-            "store-unavailable",
-            "The database can't be reached. Send the same request with the same Idempotency-Key again.",
-            {"Retry-After": _RETRY_SECONDS},
-        )
+        return problem(status, kebab(type(error).__name__), _UNAVAILABLE[type(error)], {"Retry-After": _RETRY_SECONDS})
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request.failed", exc_info=error)
     return problem(status, kebab(type(error).__name__), (type(error).__doc__ or "").strip())

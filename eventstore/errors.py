@@ -83,10 +83,24 @@ class HistoryChanged(EventStoreError):
 
 @dataclass(eq=False)
 class UnknownEventType(EventStoreError):
-    """The stored event has a type or class version that this code doesn't know; newer code wrote it."""
+    """The stored event has a type, or a version of it, that this code doesn't know; newer code wrote it."""
 
     topic: str
     class_version: int
+
+    def __str__(self) -> str:
+        return f"this code knows no event type {self.topic}, which newer code has stored"
+
+
+@dataclass(eq=False)
+class UnknownEventVersion(UnknownEventType):
+    """The stored event has a type that this code knows, and a version that it doesn't; newer code wrote it."""
+
+    newest_known: int
+
+    def __str__(self) -> str:
+        known = f"this code knows {self.topic} up to version {self.newest_known}"
+        return f"{known}, and the stored event has version {self.class_version}"
 
 
 @dataclass(eq=False)

@@ -53,7 +53,6 @@ class Engine:
         self._owner = owner
         self._on_step = on_step
         self._lanes: dict[tuple[str, int, int], tuple[Lane, asyncio.Task[None]]] = {}
-        self._look = asyncio.Event()
         self._is_prepared = False
         self._epoch = ""
 
@@ -62,10 +61,6 @@ class Engine:
         self._shared_log.forget_unfinished()
         for lane, _ in self._lanes.values():
             lane.wake()
-
-    def look_for_lanes(self) -> None:
-        """Look at the leases now: there may be a new generation."""
-        self._look.set()
 
     async def run(self) -> None:
         """Run until cancelled, then give the leases back."""
@@ -76,10 +71,7 @@ class Engine:
                     await self._hold_lanes()
                 except (psycopg.Error, PoolTimeout) as error:
                     log.warning("engine.database_lost", error=str(error))
-                self._look.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                        await self._look.wait()
+                await asyncio.sleep(_HEARTBEAT_SECONDS)
         finally:
             await end(listener)
             await self._give_back()

@@ -39,17 +39,9 @@ _ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Pointers:
-    """Which generation of each model is read, and the position that it has reached."""
-
-    generations: Mapping[str, int]
-    positions: Mapping[str, int]
-    definitions: Mapping[str, str]
-    epoch: str
-
-
-@dataclass(frozen=True, slots=True)
 class Rows:
+    """The rows of an answer, and by model the generation that they are of, its position and its definition."""
+
     rows: Sequence[dict[str, Any]]
     generations: Mapping[str, int]
     positions: Mapping[str, int]
@@ -58,6 +50,7 @@ class Rows:
 
     @property
     def position(self) -> int:
+        """The position that every model has reached."""
         return min(self.positions.values(), default=0)
 
 
@@ -166,15 +159,10 @@ class LiveReadModels:
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise StoreUnavailable(str(error)) from error
 
-    async def pointers(self, models: Sequence[str]) -> Pointers:
-        """Return the live generations of `models` and their positions."""
-        async with self._pool.connection() as connection:
-            return _pointers(await (await connection.execute(_POINTERS, (list(models),), prepare=True)).fetchall())
-
     async def _read_once(self, tenant: str, question: _Question) -> Rows | None:
         generations = {model: self._generations.get(model, 0) for model in question.models}
         if 0 in generations.values():
-            self._generations |= (await self.pointers(question.models)).generations
+            self._generations |= await self._live_generations(question.models)
             return None
         tables = {model: _Tables(Generation(model, number)) for model, number in generations.items()}
         try:
@@ -187,21 +175,26 @@ class LiveReadModels:
                     pointer_cursor = await connection.execute(_POINTERS, (list(question.models),))
                     cursor = connection.cursor(row_factory=dict_row)
                     await cursor.execute(question.sql.format_map(tables), question.parameters)
-                pointers = _pointers(await pointer_cursor.fetchall())
-                rows = await cursor.fetchall()
+                rows = _rows(await pointer_cursor.fetchall(), await cursor.fetchall())
         except psycopg.errors.UndefinedTable:
             self._generations.clear()
             return None
-        if pointers.generations != generations:
-            self._generations |= pointers.generations
+        if rows.generations != generations:
+            self._generations |= rows.generations
             return None
-        return Rows(rows, pointers.generations, pointers.positions, pointers.definitions, pointers.epoch)
+        return rows
+
+    async def _live_generations(self, models: Sequence[str]) -> dict[str, int]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_POINTERS, (list(models),), prepare=True)
+            return {pointer[0]: pointer[1] for pointer in await cursor.fetchall()}
 
 
-def _pointers(rows: Sequence[Any]) -> Pointers:
-    return Pointers(
-        generations={row[0]: row[1] for row in rows},
-        positions={row[0]: row[2] for row in rows},
-        definitions={row[0]: row[3] for row in rows},
-        epoch=rows[0][4] if rows else "",
+def _rows(pointers: Sequence[Any], rows: Sequence[dict[str, Any]]) -> Rows:
+    return Rows(
+        rows=rows,
+        generations={pointer[0]: pointer[1] for pointer in pointers},
+        positions={pointer[0]: pointer[2] for pointer in pointers},
+        definitions={pointer[0]: pointer[3] for pointer in pointers},
+        epoch=pointers[0][4] if pointers else "",
     )

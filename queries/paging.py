@@ -2,7 +2,9 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -32,6 +34,48 @@ def decode_cursor(cursor: str, sort: str, types: Sequence[TypeAdapter[Any]]) -> 
         return [adapter.validate_python(value) for adapter, value in zip(types, values, strict=True)]
     except (ValueError, TypeError, ValidationError) as error:
         raise InvalidCursor(cursor) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order of a list within its tenant: by a column, and by the id where that is equal.
+
+    Attributes:
+        sort: the column, after a minus for the greatest first.
+        alias: of the table in the question's SQL.
+        id_column: a UUID.
+    """
+
+    sort: str
+    alias: str
+    id_column: str
+
+    @property
+    def column(self) -> str:
+        return self.sort.removeprefix("-")
+
+    @property
+    def sql(self) -> str:
+        """What stands after `order by`; with the tenant first, as the indexes have it."""
+        direction = "desc" if self._is_descending else "asc"
+        return ", ".join(f"{self.alias}.{column} {direction}" for column in ("tenant", self.column, self.id_column))
+
+    def after(self, cursor: str, column_type: TypeAdapter[Any]) -> tuple[str, dict[str, Any]]:
+        """Return the condition on what comes after the item of `cursor`, and its parameters.
+
+        Raises:
+            InvalidCursor: it was not made for this sort order.
+        """
+        value, item_id = decode_cursor(cursor, self.sort, [column_type, TypeAdapter(UUID)])
+        condition = (
+            f"({self.alias}.{self.column}, {self.alias}.{self.id_column}) "
+            f"{'<' if self._is_descending else '>'} (%(after)s, %(after_id)s)"
+        )
+        return condition, {"after": value, "after_id": item_id}
+
+    @property
+    def _is_descending(self) -> bool:
+        return self.sort.startswith("-")
 
 
 def page_of(items: Sequence[T], rows: Sequence[Row], limit: int, sort: str, keys: Sequence[str]) -> Page[T]:

@@ -71,7 +71,6 @@ _READER_CONNECTIONS = 8
 _PROJECTOR_CONNECTIONS = 8
 _DOCUMENT_CONNECTIONS = 4
 _DOCUMENTS_AT_ONCE = 2
-_MAX_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +156,17 @@ async def open_platform(
 
 
 @asynccontextmanager
-async def open_api_services(settings: Settings, **options: Any) -> AsyncIterator[Services]:
-    """Open what the HTTP layer is given; `options` are those of `open_platform`."""
+async def open_api_services(
+    settings: Settings,
+    *,
+    on_append: Callable[[], None] = lambda: None,
+    reader_connections: int = _READER_CONNECTIONS,
+) -> AsyncIterator[Services]:
+    """Open what the HTTP layer is given; the arguments are those of `open_platform`."""
     async with AsyncExitStack() as stack:
-        platform = await stack.enter_async_context(open_platform(settings, **options))
+        platform = await stack.enter_async_context(
+            open_platform(settings, on_append=on_append, reader_connections=reader_connections)
+        )
         cache = await stack.enter_async_context(redis.asyncio.Redis.from_url(settings.required_redis_url()))
         run_beside(stack, _warm_up(platform.embedder))
 
@@ -208,11 +214,12 @@ async def open_engine(
         )
         waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
         run_beside(stack, waker.run())
-        blobs = open_blobs(settings)
-        sources = SourceReader(PassageCutter(tokenizer(settings), _MAX_TOKENS).of_entry, contents_of(blobs))
+        model = embedder(settings).model
+        cutter = PassageCutter(tokenizer(settings), model.max_tokens)
+        sources = SourceReader(cutter.of_entry, contents_of(open_blobs(settings)))
         projections = build_projections(
             text_leg=SearchTextLeg(TextAnalyzer(), sources),
-            vector_leg=SearchVectorLeg(embedder(settings).model, sources, waker.wake),
+            vector_leg=SearchVectorLeg(model, sources, waker.wake),
             wake_documents=waker.wake,
         )
         yield Engine(
@@ -255,7 +262,7 @@ async def open_document_work(
             commands=platform.commands,
             repository=platform.repository,
             blobs=platform.blobs,
-            cutter=PassageCutter(tokenizer(settings), _MAX_TOKENS),
+            cutter=PassageCutter(tokenizer(settings), platform.embedder.model.max_tokens),
             limits=ParserLimits(max_bytes=settings.max_upload_bytes),
         )
         yield DocumentWork(
@@ -266,7 +273,7 @@ async def open_document_work(
                 concurrency=_DOCUMENTS_AT_ONCE,
                 passing=(StoreUnavailable, ParserUnavailable),
             ),
-            embeddings=EmbeddingRequests(embedder(settings), pool),
+            embeddings=EmbeddingRequests(platform.embedder, pool),
             housekeeping=Housekeeping(pool, platform.blobs),
         )
 

@@ -19,9 +19,8 @@ _GRACE_SECONDS = 10
 
 def run_api(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
-    provider = telemetry.set_up(settings, "varve-api")
-    uvloop.run(serve_api(settings))
-    provider.shutdown()
+    with telemetry.of_process(settings, "varve-api"):
+        uvloop.run(serve_api(settings))
 
 
 async def serve_api(settings: Settings) -> None:
@@ -42,7 +41,6 @@ async def serve_api(settings: Settings) -> None:
 
 def run_projection_worker(settings: Settings) -> None:
     """Run projections until SIGTERM or SIGINT."""
-    provider = telemetry.set_up(settings, "varve-projections")
 
     async def service(broker: dramatiq.Broker) -> None:
         async with open_engine(settings, broker) as engine:
@@ -50,13 +48,12 @@ def run_projection_worker(settings: Settings) -> None:
             announce_ready()
             await engine.run()
 
-    run_worker_process(create_broker(settings.required_redis_url()), PROJECTIONS, _WAKING_THREADS, service)
-    provider.shutdown()
+    with telemetry.of_process(settings, "varve-projections"):
+        run_worker_process(create_broker(settings.required_redis_url()), PROJECTIONS, _WAKING_THREADS, service)
 
 
 def run_document_worker(settings: Settings) -> None:
     """Process documents until SIGTERM or SIGINT."""
-    provider = telemetry.set_up(settings, "varve-documents")
 
     async def service(broker: dramatiq.Broker) -> None:
         async with open_document_work(settings, broker) as work:
@@ -64,5 +61,5 @@ def run_document_worker(settings: Settings) -> None:
             announce_ready()
             await work.run()
 
-    run_worker_process(create_broker(settings.required_redis_url()), DOCUMENTS, _WAKING_THREADS, service)
-    provider.shutdown()
+    with telemetry.of_process(settings, "varve-documents"):
+        run_worker_process(create_broker(settings.required_redis_url()), DOCUMENTS, _WAKING_THREADS, service)

@@ -1,7 +1,9 @@
-"""Sets up logs, traces: one JSON line for each fact, and spans to a collector if there is one."""
+"""Sets up logs and traces: one JSON line for each fact, and spans to a collector if there is one."""
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 import structlog
@@ -37,6 +39,16 @@ def set_up(settings: Settings, service: str, stream: TextIO | None = None) -> Tr
     if settings.otlp_endpoint is not None:
         processors.append(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_endpoint)))
     return install_tracer(service, *processors)
+
+
+@contextmanager
+def of_process(settings: Settings, service: str) -> Iterator[None]:
+    """Set up for as long as the block, at whose end, however it comes, the spans that wait are sent."""
+    provider = set_up(settings, service)
+    try:
+        yield
+    finally:
+        provider.shutdown()
 
 
 def install_tracer(service: str, *processors: SpanProcessor) -> TracerProvider:

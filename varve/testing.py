@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 _LINT_IMPORTS = "from importlinter.cli import lint_imports_command as check; check()"
+_VARVE = "from varve.cli import main; main()"
 _SIGNALLED = 128
 
 
@@ -27,6 +28,7 @@ STAGES = (
     Stage("Format: ruff format --check", ("-m", "ruff", "format", "--check")),
     Stage("Types: mypy --strict", ("-m", "mypy")),
     Stage("Contracts: lint-imports", ("-c", _LINT_IMPORTS, "--no-logo")),  # the package has no `__main__`
+    Stage("Events: varve events schemas --check", ("-c", _VARVE, "events", "schemas", "--check")),
     # Last, so that its summary is the last line on the screen; the chaos smoke is among its tests.
     Stage("Tests: pytest", ("-m", "pytest")),
 )

@@ -144,7 +144,6 @@ async def running_system(settings: Settings) -> AsyncIterator[RunningSystem]:
         PortInUseError: the API's port is taken.
         NotReadyError: it did not become ready in time.
     """
-    _require_free_port(settings.api_host, settings.api_port)
     if not is_embedded(settings):
         settings.data_directory.mkdir(parents=True, exist_ok=True)
         async with _our_processes(settings) as system:
@@ -161,6 +160,8 @@ async def running_system(settings: Settings) -> AsyncIterator[RunningSystem]:
 
 @asynccontextmanager
 async def _our_processes(settings: Settings) -> AsyncIterator[RunningSystem]:
+    # Only now: a second `up` on a directory is told that, and not that its own first one has the port.
+    _require_free_port(settings.api_host, settings.api_port)
     embedder(settings)  # a missing model is said here, not in the log of a process that keeps dying
     await migrate(settings)
     if settings.api_port == 0:

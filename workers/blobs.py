@@ -128,18 +128,6 @@ class Blobs:
         if digest.hexdigest() != sha256:
             raise BlobCorrupt(tenant, sha256)
 
-    async def exists(self, tenant: str, sha256: str) -> bool:
-        """Say whether the tenant has the blob, its bytes unread."""
-        try:
-            await self._store.head_async(_key(tenant, sha256))
-        except (NotFoundError, FileNotFoundError):
-            return False
-        return True
-
-    async def delete(self, tenant: str, sha256: str) -> None:
-        """Remove the blob; one that is not there is no error."""
-        await self._discard(_key(tenant, sha256))
-
     @asynccontextmanager
     async def local_path(self, tenant: str, sha256: str) -> AsyncIterator[Path]:
         """Lend a file with the blob's verified content, to be read only: the store's own, or a copy for the while.

@@ -34,7 +34,7 @@ class MessageContext(Middleware):
             span.set_attribute("varve.actor", message.actor_name)
 
 
-def create_broker(redis_url: str, *extra: Middleware) -> RedisBroker:
+def create_broker(redis_url: str) -> RedisBroker:
     """Return a broker whose messages only wake: each may be lost, repeated or late."""
     broker = RedisBroker(  # type: ignore[no-untyped-call]  # its __init__ takes **parameters without types
         url=redis_url,
@@ -47,7 +47,6 @@ def create_broker(redis_url: str, *extra: Middleware) -> RedisBroker:
             Retries(max_retries=0),  # what failed is still a pending row, and is found again
             AsyncIO(),  # actors run on one event loop, beside the engine
             MessageContext(),  # innermost: the span is around the actor alone
-            *extra,
         ],
     )
     dramatiq.set_broker(broker)

@@ -36,6 +36,18 @@ class EntryPage(BaseModel):
     next_cursor: str | None
 
 
+class HistoryPaging(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: str | None = None
+
+
+class HistoryPage(BaseModel):
+    items: list[HistoryItem]
+    next_cursor: str | None
+
+
 @router.post("/entries", status_code=HTTPStatus.CREATED)
 async def create_entry(
     body: NewEntry, sent: CommandRequestOf, services: ServicesOf, response: Response
@@ -114,16 +126,17 @@ async def unlink_entries(
 
 @router.get("/{kind}/{aggregate_id}/history")
 async def get_history(
+    query: Annotated[HistoryPaging, Query()],
     kind: Literal["entries", "documents"],
     aggregate_id: UUID,
     actor: ActorOf,
     services: ServicesOf,
     response: Response,
-) -> list[HistoryItem]:
-    """Return every event of the aggregate, oldest first."""
-    query = GetHistory(kind=_KINDS[kind], aggregate_id=aggregate_id)
-    history: list[HistoryItem] = value_of(await services.queries.ask(query, actor), response)
-    return history
+) -> HistoryPage:
+    """Return the events of the aggregate, oldest first; a page of long events may have fewer than `limit`."""
+    asked = GetHistory(kind=_KINDS[kind], aggregate_id=aggregate_id, **query.model_dump())
+    page = value_of(await services.queries.ask(asked, actor), response)
+    return HistoryPage(items=page.items, next_cursor=page.next_cursor)
 
 
 @router.get("/{kind}/{aggregate_id}/state")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, field_serializer, model_validator
 
 from domain.knowledge.errors import (
     EntryCannotLinkToItself,
+    EntryHasTooManyLinks,
     EntryIsDeleted,
     EntryIsNotDeleted,
     EntryNotFound,
@@ -28,6 +29,9 @@ from domain.shared.access import Actor, Visibility
 from domain.shared.aggregates import AggregateType
 from domain.shared.ids import UserId
 from domain.shared.values import Label
+
+MAX_LINKS = 1_000
+"""Of one entry: its state, and so each of its snapshots and rows, holds all of them."""
 
 
 class Link(BaseModel):
@@ -158,6 +162,8 @@ def decide_link(
     _live(target, link.target_id, actor)
     if link in entry.links:
         return []
+    if len(entry.links) >= MAX_LINKS:
+        raise EntryHasTooManyLinks(entry_id, MAX_LINKS)
     return [KnowledgeEntryLinked(entry_id=entry_id, target_id=link.target_id, relation=link.relation)]
 
 

@@ -35,6 +35,14 @@ class EntryCannotLinkToItself(DomainError):
 
 
 @dataclass(eq=False)
+class EntryHasTooManyLinks(DomainError):
+    """The entry has as many links as an entry may have; take one away first."""
+
+    entry_id: UUID
+    maximum: int
+
+
+@dataclass(eq=False)
 class LinkNotFound(DomainError):
     """The entry has no such link."""
 

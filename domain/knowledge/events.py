@@ -1,6 +1,6 @@
 """The facts of the knowledge context."""
 
-from typing import ClassVar
+from typing import ClassVar, get_args
 from uuid import UUID
 
 from domain.knowledge.values import Attributes, Description, FileName, Name, Relation, Sha256, Tags
@@ -145,20 +145,6 @@ DocumentEvent = (
     | DocumentDeleted
 )
 
-ENTRY_EVENTS: tuple[type[Event], ...] = (
-    KnowledgeEntryCreated,
-    KnowledgeEntryUpdated,
-    KnowledgeEntryDeleted,
-    KnowledgeEntryRestored,
-    KnowledgeEntryLinked,
-    KnowledgeEntryUnlinked,
-)
+ENTRY_EVENTS: tuple[type[Event], ...] = get_args(EntryEvent)
 
-DOCUMENT_EVENTS: tuple[type[Event], ...] = (
-    DocumentUploaded,
-    DocumentProcessingStarted,
-    DocumentProcessed,
-    DocumentProcessingFailed,
-    DocumentReprocessingRequested,
-    DocumentDeleted,
-)
+DOCUMENT_EVENTS: tuple[type[Event], ...] = get_args(DocumentEvent)

@@ -1,4 +1,4 @@
-"""Identifiers: time-ordered ids for aggregates and commands, and the stream that holds an aggregate's events."""
+"""Identifiers, and where new ones and the time come from: both from outside, so that decisions replay the same."""
 
 import secrets
 from datetime import datetime
@@ -14,7 +14,7 @@ UserId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=
 
 
 class Clock(Protocol):
-    """Where the time comes from, so that decisions replay the same."""
+    """Where the time comes from."""
 
     def now(self) -> datetime:
         """Return the time, with UTC as its zone."""

@@ -1,87 +1,21 @@
-"""What is searched: entries and documents as they are now, and the passages that each of them is searched by."""
+"""What a batch makes of the search: the sources that it touches, and the passages that each is searched by."""
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import UUID
+
+import orjson
 
 from domain.knowledge.content import DocumentContent, Passage
-from domain.knowledge.events import (
-    DocumentDeleted,
-    DocumentProcessed,
-    DocumentUploaded,
-    KnowledgeEntryCreated,
-    KnowledgeEntryDeleted,
-    KnowledgeEntryRestored,
-    KnowledgeEntryUpdated,
-)
-from domain.shared.events import Event
+from domain.knowledge.events import DocumentProcessed, KnowledgeEntryCreated, KnowledgeEntryUpdated
 from eventstore.records import RecordedEvent
 from projections.definition import Connection
-from projections.rows import Key, KeyedRows
-
-SEARCHED_EVENTS: frozenset[type[Event]] = frozenset(
-    {
-        KnowledgeEntryCreated,
-        KnowledgeEntryUpdated,
-        KnowledgeEntryDeleted,
-        KnowledgeEntryRestored,
-        DocumentUploaded,
-        DocumentProcessed,
-        DocumentDeleted,
-    }
-)
+from projections.rows import Key
+from projections.search.source_rows import SOURCES, Source, fold, source_key
 
 _PASSAGE_CHARACTERS = 250  # of a short passage: Chinese has that few
-
-SOURCES_DDL = """
-    -- What each source is now: a restored entry is indexed again from here.
-    create table {sources} (
-        tenant         text        not null,
-        source_id      uuid        not null,
-        source_kind    text        not null,
-        is_active      boolean     not null,
-        title          text        not null,
-        body           text,
-        content_sha256 text,
-        language       text,
-        entity_type    text,
-        category       text,
-        tags           text[]      not null,
-        owner          text        not null,
-        visibility     text        not null,
-        created_at     timestamptz not null,
-        event_position bigint      not null,
-        primary key (tenant, source_id)
-    );
-"""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A row of the table `sources`: an entry has a `body`, a processed document the hash of its content."""
-
-    tenant: str
-    source_id: UUID
-    source_kind: str
-    is_active: bool
-    title: str
-    body: str | None
-    content_sha256: str | None
-    language: str | None
-    entity_type: str | None
-    category: str | None
-    tags: list[str]
-    owner: str
-    visibility: str
-    created_at: datetime
-    event_position: int
-
-
-SOURCES = KeyedRows(Source, tenant="text", source_id="uuid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,76 +66,6 @@ class Contents(Protocol):
     async def __call__(self, tenant: str, sha256: str, /) -> DocumentContent: ...
 
 
-def fold(source: Source | None, recorded: RecordedEvent) -> Source | None:
-    """Return the source after one of its events."""
-    event, position = recorded.event, recorded.position
-    match event:
-        case KnowledgeEntryCreated():
-            return Source(
-                tenant=recorded.tenant,
-                source_id=event.entry_id,
-                source_kind="entry",
-                is_active=True,
-                title=event.name,
-                body=event.description,
-                content_sha256=None,
-                language=None,
-                entity_type=event.entity_type,
-                category=event.category,
-                tags=list(event.tags),
-                owner=event.owner,
-                visibility=event.visibility.value,
-                created_at=recorded.recorded_at,
-                event_position=position,
-            )
-        case DocumentUploaded():
-            return Source(
-                tenant=recorded.tenant,
-                source_id=event.document_id,
-                source_kind="document",
-                is_active=False,
-                title=event.file_name,
-                body=None,
-                content_sha256=None,
-                language=None,
-                entity_type=None,
-                category=event.category,
-                tags=list(event.tags),
-                owner=event.owner,
-                visibility=event.visibility.value,
-                created_at=recorded.recorded_at,
-                event_position=position,
-            )
-        case _ if source is None:
-            return None
-        case KnowledgeEntryUpdated():
-            return replace(
-                source,
-                title=event.name,
-                body=event.description,
-                entity_type=event.entity_type,
-                category=event.category,
-                tags=list(event.tags),
-                visibility=event.visibility.value,
-                event_position=position,
-            )
-        case DocumentProcessed():
-            return replace(
-                source,
-                is_active=True,
-                title=event.title,
-                language=event.language,
-                content_sha256=event.content_sha256,
-                event_position=position,
-            )
-        case KnowledgeEntryDeleted() | DocumentDeleted():
-            return replace(source, is_active=False, event_position=position)
-        case KnowledgeEntryRestored():
-            return replace(source, is_active=True, event_position=position)
-        case _:
-            return source
-
-
 class SourceReader:
     """Works out what a batch changes: reads the sources as they are, and the content of processed documents."""
 
@@ -211,7 +75,7 @@ class SourceReader:
 
     async def changes(self, connection: Connection, table: str, events: Sequence[RecordedEvent]) -> SourceChanges:
         """Return what `events` make of the sources in `table`."""
-        _, sources = await SOURCES.folded(connection, table, events, key=_source_key, step=fold)
+        _, sources = await SOURCES.folded(connection, table, events, key=source_key, step=fold)
         chunks = [
             Chunk(source, source.event_position << 20 | passage.ordinal, passage)
             for source in sources.values()
@@ -227,6 +91,30 @@ class SourceReader:
         return await asyncio.to_thread(self._entry_passages, source.title, source.body or "")
 
 
+def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:
+    """Return what both legs store of chunks, as arrays."""
+    sources = [chunk.source for chunk in chunks]
+    return {
+        "tenants": [source.tenant for source in sources],
+        "chunks": [chunk.number for chunk in chunks],
+        "source_kinds": [source.source_kind for source in sources],
+        "source_ids": [source.source_id for source in sources],
+        "content_hashes": [chunk.content_hash for chunk in chunks],
+        "entity_types": [source.entity_type for source in sources],
+        "categories": [source.category for source in sources],
+        "tags": [json_array(source.tags) for source in sources],
+        "owners": [source.owner for source in sources],
+        "visibilities": [source.visibility for source in sources],
+        "created_at": [source.created_at for source in sources],
+        "event_positions": [source.event_position for source in sources],
+    }
+
+
+def json_array(values: Iterable[str]) -> str:
+    """Return `values` as text: arrays of arrays must be rectangular, so each list travels as one element."""
+    return orjson.dumps(list(values)).decode()
+
+
 def weight(recorded: RecordedEvent) -> int:
     """Return how many passages an event brings."""
     match recorded.event:
@@ -236,9 +124,3 @@ def weight(recorded: RecordedEvent) -> int:
             return 1 + len(description) // _PASSAGE_CHARACTERS
         case _:
             return 1
-
-
-def _source_key(recorded: RecordedEvent) -> Key:
-    event = recorded.event
-    source_id: UUID = getattr(event, "entry_id", None) or getattr(event, "document_id")  # noqa: B009 - it has either
-    return recorded.tenant, source_id

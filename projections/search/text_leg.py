@@ -2,17 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import orjson
 
 from domain.shared.events import Event
 from domain.shared.text import Analyzer
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, Projection
-from projections.search.sources import SEARCHED_EVENTS, SOURCES, SOURCES_DDL, Chunk, SourceChanges, SourceReader, weight
+from projections.search.source_rows import SEARCHED_EVENTS, SOURCES, SOURCES_DDL
+from projections.search.sources import Chunk, SourceChanges, SourceReader, chunk_columns, json_array, weight
 from projections.search.statements import statement
 
 _LONGEST_TERM_COUNT = 32_767  # smallint
@@ -31,12 +30,14 @@ class SearchTextLeg(Projection):
     NAME: ClassVar[str] = "search_text"
     EVENTS: ClassVar[frozenset[type[Event]]] = SEARCHED_EVENTS
     TABLES: ClassVar[tuple[str, ...]] = ("sources", "chunks", "postings", "tags", "terms", "stats")
-    DDL: ClassVar[str] = SOURCES_DDL + statement("text_tables") + statement("text_indexes")
     BATCH: ClassVar[int] = 500
 
     def __init__(self, analyzer: Analyzer, sources: SourceReader) -> None:
         self._analyzer = analyzer
         self._sources = sources
+
+    def ddl(self) -> str:
+        return SOURCES_DDL + statement("text_tables") + statement("text_indexes")
 
     def definition(self) -> str:
         return f"{super().definition()} {self._analyzer.identity}"
@@ -99,7 +100,7 @@ async def _add(
     parameters = chunk_columns(chunks) | {
         "ordinals": [chunk.passage.ordinal for chunk in chunks],
         "titles": [chunk.source.title for chunk in chunks],
-        "heading_paths": [_json(chunk.passage.heading_path) for chunk in chunks],
+        "heading_paths": [json_array(chunk.passage.heading_path) for chunk in chunks],
         "contents": [chunk.passage.text for chunk in chunks],
         "start_offsets": [chunk.passage.start for chunk in chunks],
         "end_offsets": [chunk.passage.end for chunk in chunks],
@@ -131,26 +132,3 @@ async def _count(connection: Connection, tables: Mapping[str, str], changes: _Ch
         }
         await connection.execute(statement("text_count_stats").format(**tables), parameters)
         await connection.execute(statement("text_prune_stats").format(**tables), parameters)
-
-
-def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:
-    """Return what both legs store of chunks, as arrays."""
-    sources = [chunk.source for chunk in chunks]
-    return {
-        "tenants": [source.tenant for source in sources],
-        "chunks": [chunk.number for chunk in chunks],
-        "source_kinds": [source.source_kind for source in sources],
-        "source_ids": [source.source_id for source in sources],
-        "content_hashes": [chunk.content_hash for chunk in chunks],
-        "entity_types": [source.entity_type for source in sources],
-        "categories": [source.category for source in sources],
-        "tags": [_json(source.tags) for source in sources],
-        "owners": [source.owner for source in sources],
-        "visibilities": [source.visibility for source in sources],
-        "created_at": [source.created_at for source in sources],
-        "event_positions": [source.event_position for source in sources],
-    }
-
-
-def _json(values: Iterable[str]) -> str:
-    return orjson.dumps(list(values)).decode()

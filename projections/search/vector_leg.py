@@ -8,9 +8,9 @@ from domain.shared.events import Event
 from domain.shared.text import EmbeddingModel
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, NotReadyError, Projection
-from projections.search.sources import SEARCHED_EVENTS, SOURCES, SOURCES_DDL, SourceChanges, SourceReader, weight
+from projections.search.source_rows import SEARCHED_EVENTS, SOURCES, SOURCES_DDL
+from projections.search.sources import SourceChanges, SourceReader, chunk_columns, weight
 from projections.search.statements import statement
-from projections.search.text_leg import chunk_columns
 
 _REQUEST = """
 with wanted as (

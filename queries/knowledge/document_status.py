@@ -16,7 +16,7 @@ from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label
 from queries.access import visible_to
 from queries.message import Answer, Asking, Page, Query
-from queries.paging import decode_cursor, page_of
+from queries.paging import Order, page_of
 from queries.ports import Question
 
 _MODEL = "document_status"
@@ -111,7 +111,8 @@ async def get_document(query: GetDocument, asking: Asking) -> Answer[DocumentVie
 
 async def _is_uploaded(document_id: UUID, asking: Asking) -> bool:
     """Whether the log has a document that the actor may see: the read model may not have reached its upload yet."""
-    events = (await asking.streams.stream(asking.actor.tenant, DOCUMENT.stream(document_id))).events
+    stream = await asking.streams.stream(asking.actor.tenant, DOCUMENT.stream(document_id))
+    events = await stream.window(limit=1)
     first = events[0].event if events else None
     return isinstance(first, DocumentUploaded) and asking.actor.sees(first.owner, first.visibility)
 
@@ -127,16 +128,14 @@ async def list_documents(query: ListDocuments, asking: Asking) -> Answer[Page[Do
     conditions += ["d.status = %(status)s"] if query.status else ["d.status <> 'deleted'"]
     conditions += [f"d.{name} = %({name})s" for name in ("category", "sha256", "owner") if getattr(query, name)]
     parameters |= query.model_dump(mode="json", exclude={"sort", "cursor"})
-    direction = "desc" if query.sort.startswith("-") else "asc"
+    order = Order(query.sort, "d", "document_id")
     if query.cursor is not None:
-        types: list[TypeAdapter[Any]] = [TypeAdapter(AwareDatetime), TypeAdapter(UUID)]
-        parameters["after"], parameters["after_id"] = decode_cursor(query.cursor, query.sort, types)
-        comparison = "<" if direction == "desc" else ">"
-        conditions.append(f"(d.created_at, d.document_id) {comparison} (%(after)s, %(after_id)s)")
+        after, values = order.after(query.cursor, TypeAdapter(AwareDatetime))
+        conditions.append(after)
+        parameters |= values
     sql = (
         f"select {_COLUMNS}, d.reason, d.message from {{document_status.documents}} d "
-        f"where {' and '.join(conditions)} "
-        f"order by d.tenant {direction}, d.created_at {direction}, d.document_id {direction} limit %(limit)s + 1"
+        f"where {' and '.join(conditions)} order by {order.sql} limit %(limit)s + 1"
     )
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
     items = [_view(row) for row in reading.rows]

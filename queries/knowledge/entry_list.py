@@ -1,7 +1,7 @@
 """KnowledgeEntryListView: one entry, and lists of entries with filters and keyset pagination."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
@@ -11,7 +11,7 @@ from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label, Text
 from queries.access import visible_to
 from queries.message import Answer, Asking, Page, Query
-from queries.paging import decode_cursor, page_of
+from queries.paging import Order, page_of
 from queries.ports import Question
 
 _MODEL = "knowledge_entry_list"
@@ -107,18 +107,18 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
     conditions += [sql for name, sql in _FILTERS.items() if getattr(query, name) is not None]
     parameters |= query.model_dump(exclude={"sort", "cursor"})
     parameters["pattern"] = f"%{_escaped(query.text or '')}%"
-    column, direction = query.sort.removeprefix("-"), "desc" if query.sort.startswith("-") else "asc"
+    order = Order(query.sort, "e", "entry_id")
     if query.cursor is not None:
-        types: list[TypeAdapter[Any]] = [TypeAdapter(Text if column == "name" else AwareDatetime), TypeAdapter(UUID)]
-        parameters["after"], parameters["after_id"] = decode_cursor(query.cursor, query.sort, types)
-        conditions.append(f"(e.{column}, e.entry_id) {'<' if direction == 'desc' else '>'} (%(after)s, %(after_id)s)")
+        after, values = order.after(query.cursor, TypeAdapter(Text if order.column == "name" else AwareDatetime))
+        conditions.append(after)
+        parameters |= values
     sql = (
         f"select {_COLUMNS} from {{knowledge_entry_list.entries}} e where {' and '.join(conditions)} "
-        f"order by e.tenant {direction}, e.{column} {direction}, e.entry_id {direction} limit %(limit)s + 1"
+        f"order by {order.sql} limit %(limit)s + 1"
     )
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
     items = [EntryView.model_validate(row) for row in reading.rows]
-    page = page_of(items, reading.rows, query.limit, query.sort, (column, "entry_id"))
+    page = page_of(items, reading.rows, query.limit, query.sort, (order.column, "entry_id"))
     return Answer(page, reading.position, reading.epoch)
 
 

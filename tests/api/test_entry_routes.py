@@ -1,8 +1,10 @@
 import pytest
 from httpx import AsyncClient
 
+from domain.knowledge.entry import ENTRY
 from tests.api.problem import require_problem
-from tests.builders.entries import NOBODYS_ID
+from tests.builders.appends import append_of
+from tests.builders.entries import ENTRY_ID, NOBODYS_ID, TARGET_ID, created, linked
 from tests.builders.requests import ENTRIES, create_entry, read_after
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -75,7 +77,7 @@ class TestUpdating:
     async def test_that_changes_nothing_appends_nothing(self, ann: AsyncClient):
         entry = await create_entry(ann, name="Varve")
         assert (await ann.patch(entry.url, json={"name": "Varve"})).json()["version"] == 1
-        assert len((await ann.get(f"{entry.url}/history")).json()) == 1
+        assert len((await ann.get(f"{entry.url}/history")).json()["items"]) == 1
 
 
 class TestDeletingAndRestoring:
@@ -85,7 +87,7 @@ class TestDeletingAndRestoring:
         assert (deleted.status_code, deleted.content, deleted.headers["ETag"]) == (204, b"", '"2"')
         assert (await read_after(ann, ENTRIES, deleted)).json()["items"] == []
         assert (await ann.get(entry.url)).json()["is_active"] is False
-        assert [item["event_type"] for item in (await ann.get(f"{entry.url}/history")).json()] == [
+        assert [item["event_type"] for item in (await ann.get(f"{entry.url}/history")).json()["items"]] == [
             "KnowledgeEntryCreated",
             "KnowledgeEntryDeleted",
         ]
@@ -145,12 +147,24 @@ class TestLinking:
         refused = await ann.post(f"{entry.url}/links", json={"target_id": entry.id, "relation": "explains"})
         require_problem(refused, 422, "entry-cannot-link-to-itself")
 
+    async def test_an_entry_that_has_a_thousand_links_takes_no_more(self, ann: AsyncClient, platform):
+        target = await create_entry(ann)
+        history = [created(), *(linked(f"relation {number}") for number in range(1000))]
+        await platform.commands._appender.append(append_of({ENTRY.stream(ENTRY_ID): history}))
+        links = f"{ENTRIES}/{ENTRY_ID}/links"
+        link = {"target_id": target.id, "relation": "explains"}
+        refused = await ann.post(links, json=link)
+        require_problem(refused, 409, "entry-has-too-many-links")
+        assert refused.json()["maximum"] == 1000
+        await ann.delete(links, params={"target_id": str(TARGET_ID), "relation": "relation 7"})
+        assert (await ann.post(links, json=link)).status_code == 201
+
 
 class TestHistory:
     async def test_names_who_did_what(self, ann: AsyncClient, ben: AsyncClient):
         entry = await create_entry(ann)
         await ben.patch(entry.url, json={"name": "Layer"})
-        history = (await ann.get(f"{entry.url}/history")).json()
+        history = (await ann.get(f"{entry.url}/history")).json()["items"]
         assert [(item["version"], item["event_type"], item["actor"]) for item in history] == [
             (1, "KnowledgeEntryCreated", "ann"),
             (2, "KnowledgeEntryUpdated", "ben"),
@@ -161,7 +175,7 @@ class TestHistory:
         correlation = "0190a000-0000-7000-8000-00000000c0de"
         created = await ann.post(ENTRIES, json={"name": "Varve"}, headers={"X-Correlation-Id": correlation})
         assert created.headers["X-Correlation-Id"] == correlation
-        history = (await ann.get(f"{created.headers['Location']}/history")).json()
+        history = (await ann.get(f"{created.headers['Location']}/history")).json()["items"]
         assert history[0]["correlation_id"] == correlation
 
     async def test_shows_the_state_at_a_version(self, ann: AsyncClient):
@@ -173,7 +187,7 @@ class TestHistory:
     async def test_shows_the_state_at_a_time(self, ann: AsyncClient):
         entry = await create_entry(ann, name="one")
         await ann.patch(entry.url, json={"name": "two"})
-        times = [item["recorded_at"] for item in (await ann.get(f"{entry.url}/history")).json()]
+        times = [item["recorded_at"] for item in (await ann.get(f"{entry.url}/history")).json()["items"]]
         states = [(await ann.get(f"{entry.url}/state", params={"at": time})).json()["state"] for time in times]
         assert [state["name"] for state in states] == ["one", "two"]
 

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from tests.chaos.choices import choices_of
 from tests.chaos.load import UNREADABLE
-from tests.chaos.log import Logged, read_log
-from tests.chaos.model import Model, Row, model_of
+from tests.chaos.log import read_log
 from tests.chaos.requests import Exchange, Ledger, Sender
 from tests.chaos.system import System
+from tests.model import LogEvent, Model, Row, model_of
 
 _EVENT_OF = {
     "create": "KnowledgeEntryCreated",
@@ -47,7 +47,7 @@ class Evidence:
 
     system: System
     ledger: Ledger
-    events: Sequence[Logged]
+    events: Sequence[LogEvent]
     model: Model
     clients: Sequence[Sender]
     seed: int
@@ -176,10 +176,8 @@ async def documents_equal_the_model(evidence: Evidence) -> list[str]:
 
 
 async def activities_equal_the_model(evidence: Evidence) -> list[str]:
-    columns = (
-        "tenant, user_id, position, event_type, stream, command_type, extract(epoch from recorded_at) as recorded_at"
-    )
-    rows = sorted(await evidence.table("user_activity", "activities", columns), key=lambda row: int(row["position"]))
+    found = await evidence.table("user_activity", "activities", _ACTIVITY_COLUMNS)
+    rows = sorted(found, key=lambda row: int(row["position"]))
     expected = [row | {"recorded_at": _seconds(row["recorded_at"])} for row in evidence.model.activities]
     return _difference(dict(enumerate(_rounded(row, "recorded_at") for row in rows)), dict(enumerate(expected)))
 
@@ -228,9 +226,7 @@ async def histories_are_those_of_the_log(evidence: Evidence) -> list[str]:
     wrong = []
     for tenant, entry_id in _sample(choice, sorted(evidence.model.entries)):
         client = next(client for client in evidence.clients if client.tenant == tenant)
-        response = await client.get(f"/entries/{entry_id}/history")
-        is_answered = response and response.is_success
-        found = [number_of(item["position"]) for item in response.json()] if is_answered else response
+        found = [number_of(item["position"]) for item in await _history(client, entry_id)]
         expected = [row["position"] for row in evidence.model.histories[tenant, entry_id]]
         if found != expected:
             wrong.append(f"{entry_id}: {found} instead of {expected}")
@@ -279,7 +275,7 @@ _ACTIVITY_COLUMNS = (
 _WITH_SECONDS = "{columns}, extract(epoch from created_at) as created_at, extract(epoch from updated_at) as updated_at"
 
 
-def _wrong_effect(exchange: Exchange, events: Sequence[Logged], model: Model) -> Iterator[str]:
+def _wrong_effect(exchange: Exchange, events: Sequence[LogEvent], model: Model) -> Iterator[str]:
     """Compare what was asked and answered with the events of the command, and with the state that they led to."""
     intent, answer = exchange.intent, exchange.answer
     names = {event.name for event in events}
@@ -340,8 +336,8 @@ def _command_id(exchange: Exchange) -> UUID:
     return UUID(exchange.answer.command_id or exchange.answer.body["command_id"])
 
 
-def _by_command(events: Sequence[Logged]) -> defaultdict[tuple[str, UUID], list[Logged]]:
-    found: defaultdict[tuple[str, UUID], list[Logged]] = defaultdict(list)
+def _by_command(events: Sequence[LogEvent]) -> defaultdict[tuple[str, UUID], list[LogEvent]]:
+    found: defaultdict[tuple[str, UUID], list[LogEvent]] = defaultdict(list)
     for event in events:
         found[event.tenant, event.command_id].append(event)
     return found
@@ -372,6 +368,21 @@ def _difference(found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> list[s
     wrong += [f"superfluous {key}: {found[key]}" for key in found.keys() - expected.keys()]
     both = found.keys() & expected.keys()
     return wrong + [f"{key}: {found[key]} instead of {expected[key]}" for key in both if found[key] != expected[key]]
+
+
+async def _history(client: Sender, entry_id: str) -> list[Row]:
+    """Return what could be read of an entry's history, page after page."""
+    items: list[Row] = []
+    parameters: dict[str, Any] = {}
+    while True:
+        response = await client.get(f"/entries/{entry_id}/history", **parameters)
+        if response is None or not response.is_success:
+            return items
+        page = response.json()
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        parameters = {"cursor": page["next_cursor"]}
 
 
 def _sample(choice: random.Random, keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -79,7 +79,7 @@ async def test_the_wait_for_processing_ends_with_all_that_was_found(ann: AsyncCl
 @pytest.mark.usefixtures("system")
 async def test_the_history_shows_each_step_of_the_processing(ann: AsyncClient):
     document = await process(ann)
-    history = (await ann.get(f"{document.url}/history")).json()
+    history = (await ann.get(f"{document.url}/history")).json()["items"]
     assert [(item["event_type"], item["actor"]) for item in history] == [
         ("DocumentUploaded", "ann"),
         ("DocumentProcessingStarted", "varve"),

@@ -54,7 +54,7 @@ async def test_a_hit_says_where_it_comes_from(ann: AsyncClient):
     found = await search(ann, "clay ice", document.position)
     (hit,) = found["hits"]
     passage = hit["passage"]
-    history = (await ann.get(f"{document.url}/history")).json()
+    history = (await ann.get(f"{document.url}/history")).json()["items"]
     assert (hit["source_kind"], hit["source_id"], hit["title"]) == ("document", document.id, "Varves")
     assert (hit["owner"], hit["language"], hit["category"], hit["tags"]) == ("ann", "en", "geology", ["clay"])
     assert hit["position"] == history[-1]["position"]

@@ -9,18 +9,10 @@ from psycopg.rows import class_row, dict_row
 
 from domain.shared.text import Embedder
 from projections.definition import Projection
-from projections.engine import Engine
 from projections.generations import start_rebuild
+from tests.model import LogEvent, model_of
 from tests.projections.engines import Connection, live_generation, until_caught_up, until_live
-from tests.projections.model import (
-    EVENTS,
-    LogEvent,
-    SearchModel,
-    Tables,
-    document_status,
-    entry_list,
-    user_activity,
-)
+from tests.projections.model import EVENTS, SearchModel, Tables, document_status, entry_list, user_activity
 from varve.bootstrap import contents_of, embedder, open_blobs, tokenizer
 from varve.settings import Settings
 from workers.passages import PassageCutter
@@ -49,11 +41,11 @@ async def search_model(settings: Settings, events: Sequence[LogEvent]) -> Search
 async def expected_tables(settings: Settings, admin: Connection) -> dict[str, Tables]:
     """Return what each read model must hold now, vectors aside."""
     events = await log_events(admin)
-    search = await search_model(settings, events)
+    model, search = model_of(events), await search_model(settings, events)
     return {
-        "knowledge_entry_list": entry_list(events),
-        "document_status": document_status(events),
-        "user_activity": user_activity(events),
+        "knowledge_entry_list": entry_list(model),
+        "document_status": document_status(model),
+        "user_activity": user_activity(model),
         "search_text": search.text_tables(TextAnalyzer().terms),
         "search_vector": search.vector_tables(),
     }
@@ -69,17 +61,15 @@ async def stored_tables(admin: Connection, projection: Projection, generation: i
     return tables
 
 
-async def disagreements(
-    settings: Settings, admin: Connection, engine: Engine, projections: Sequence[Projection]
-) -> set[str]:
+async def disagreements(settings: Settings, admin: Connection, projections: Sequence[Projection]) -> set[str]:
     """Rebuild `projections` and return the tables whose live, rebuilt and expected rows are not all the same.
 
-    `engine` runs them, and something embeds for the vector leg.
+    An engine runs them, and something embeds for the vector leg.
     """
     names = [projection.NAME for projection in projections]
     await until_caught_up(admin, names)
     live = {projection.NAME: await _live_tables(admin, projection) for projection in projections}
-    await rebuild(admin, engine, projections)
+    await rebuild(admin, projections)
     rebuilt = {projection.NAME: await _live_tables(admin, projection) for projection in projections}
     expected = await expected_tables(settings, admin)
     asked = embedder(settings)
@@ -96,8 +86,8 @@ async def disagreements(
     return unlike
 
 
-async def rebuild(admin: Connection, engine: Engine, projections: Sequence[Projection]) -> None:
-    """Rebuild `projections` and wait until their new generations are read."""
+async def rebuild(admin: Connection, projections: Sequence[Projection]) -> None:
+    """Rebuild `projections`, which an engine runs, and wait until their new generations are read."""
     wanted = {}
     for projection in projections:
         async with admin.transaction():
@@ -105,7 +95,6 @@ async def rebuild(admin: Connection, engine: Engine, projections: Sequence[Proje
             generation = await start_rebuild(admin, projection)
         assert generation is not None
         wanted[projection.NAME] = generation.number
-    engine.look_for_lanes()
     for name, number in wanted.items():
         await until_live(admin, name, number)
 

@@ -4,134 +4,41 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from domain.knowledge.content import Passage
+from tests.model import LogEvent, Model, Row
 
-Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 Terms = Callable[[str], list[str]]
 EntryPassages = Callable[[str, str], Iterable[Passage]]
 DocumentPassages = Callable[[str, str], Awaitable[Iterable[Passage]]]
 
 EVENTS = """
-select tenant, position, stream, version, topic, data, metadata, recorded_at from varve.events_json order by position
+select position, tenant, stream, version, topic, command_id, data, metadata, recorded_at
+from varve.events_json order by position
 """
-_CONTENT = ("name", "description", "entity_type", "category", "tags", "attributes", "visibility")
-_FOUND = ("title", "language", "media_type", "characters", "pages", "chunk_count")
 
 
-@dataclass(frozen=True)
-class LogEvent:
-    """A row of the view `varve.events_json`."""
-
-    tenant: str
-    position: int
-    stream: str
-    version: int
-    topic: str
-    data: dict[str, Any]
-    metadata: dict[str, Any]
-    recorded_at: datetime
-
-    @property
-    def kind(self) -> str:
-        return self.topic.removeprefix("knowledge.")
-
-    @property
-    def key(self) -> tuple[str, UUID]:
-        return self.tenant, UUID(self.data.get("entry_id") or self.data["document_id"])
-
-
-def entry_list(events: Iterable[LogEvent]) -> Tables:
+def entry_list(model: Model) -> Tables:
     """One row for each entry, deleted or not, and one for each of its tags."""
-    entries: dict[tuple[str, UUID], Row] = {}
-    for event in events:
-        if not event.kind.startswith("KnowledgeEntry"):
-            continue
-        if event.kind == "KnowledgeEntryCreated":
-            entries[event.key] = {
-                "tenant": event.tenant,
-                "entry_id": event.key[1],
-                "owner": event.data["owner"],
-                "links": [],
-                "is_active": True,
-                "created_at": event.recorded_at,
-            }
-        entry = entries[event.key]
-        entry |= {name: event.data[name] for name in _CONTENT if name in event.data}
-        entry |= {"version": event.version, "position": event.position, "updated_at": event.recorded_at}
-        link = {name: event.data.get(name) for name in ("target_id", "relation")}
-        if event.kind == "KnowledgeEntryDeleted":
-            entry["is_active"] = False
-        elif event.kind == "KnowledgeEntryRestored":
-            entry["is_active"] = True
-        elif event.kind == "KnowledgeEntryLinked":
-            entry["links"] = entry["links"] + [link]
-        elif event.kind == "KnowledgeEntryUnlinked":
-            entry["links"] = [each for each in entry["links"] if each != link]
+    entries = [row | {"entry_id": UUID(row["entry_id"])} for row in model.entries.values()]
     tags = [
         {"tenant": entry["tenant"], "tag": tag, "entry_id": entry["entry_id"]}
-        for entry in entries.values()
+        for entry in entries
         for tag in entry["tags"]
     ]
-    return {"entries": list(entries.values()), "tags": tags}
+    return {"entries": entries, "tags": tags}
 
 
-def document_status(events: Iterable[LogEvent]) -> Tables:
-    """One row for each document, deleted or not; what was found stays until something else is found."""
-    statuses = {
-        "DocumentUploaded": "uploaded",
-        "DocumentProcessingStarted": "processing",
-        "DocumentProcessed": "processed",
-        "DocumentProcessingFailed": "failed",
-        "DocumentReprocessingRequested": "uploaded",
-        "DocumentDeleted": "deleted",
-    }
-    documents: dict[tuple[str, UUID], Row] = {}
-    for event in events:
-        if event.kind not in statuses:
-            continue
-        if event.kind == "DocumentUploaded":
-            documents[event.key] = {
-                **event.data,
-                **dict.fromkeys((*_FOUND, "reason", "message")),
-                "media_type": event.data["media_type"],
-                "tenant": event.tenant,
-                "document_id": event.key[1],
-                "attempt": 1,
-                "created_at": event.recorded_at,
-            }
-        document = documents[event.key]
-        document["status"] = statuses[event.kind]
-        document |= {"version": event.version, "position": event.position, "updated_at": event.recorded_at}
-        if event.kind == "DocumentProcessed":
-            document |= {name: event.data[name] for name in _FOUND} | {"reason": None, "message": None}
-        elif event.kind == "DocumentProcessingFailed":
-            document |= {"reason": event.data["reason"], "message": event.data["message"]}
-        elif event.kind == "DocumentReprocessingRequested":
-            document["attempt"] = event.data["attempt"]
-    return {"documents": list(documents.values())}
+def document_status(model: Model) -> Tables:
+    """One row for each document, deleted or not."""
+    return {"documents": [row | {"document_id": UUID(row["document_id"])} for row in model.documents.values()]}
 
 
-def user_activity(events: Iterable[LogEvent]) -> Tables:
+def user_activity(model: Model) -> Tables:
     """One row for each event."""
-    activities = [
-        {
-            "tenant": event.tenant,
-            "user_id": event.metadata["actor"],
-            "position": event.position,
-            "event_type": event.kind,
-            "stream": event.stream,
-            "command_type": event.metadata["command_type"],
-            "recorded_at": event.recorded_at,
-        }
-        for event in events
-        if event.topic.startswith("knowledge.")
-    ]
-    return {"activities": activities}
+    return {"activities": model.activities}
 
 
 @dataclass(frozen=True)
@@ -246,14 +153,16 @@ class SearchModel:
 
 
 def _sources(events: Iterable[LogEvent]) -> list[Row]:
-    sources: dict[tuple[str, UUID], Row] = {}
+    sources: dict[tuple[str, str], Row] = {}
     for event in events:
-        data = event.data
-        match event.kind:
+        if not event.topic.startswith("knowledge."):
+            continue
+        data, key = event.data, (event.tenant, event.aggregate_id)
+        match event.name:
             case "KnowledgeEntryCreated" | "KnowledgeEntryUpdated":
-                source = sources.get(event.key) or {
+                source = sources.get(key) or {
                     "tenant": event.tenant,
-                    "source_id": event.key[1],
+                    "source_id": UUID(event.aggregate_id),
                     "source_kind": "entry",
                     "is_active": True,
                     "content_sha256": None,
@@ -266,7 +175,7 @@ def _sources(events: Iterable[LogEvent]) -> list[Row]:
             case "DocumentUploaded":
                 source = {
                     "tenant": event.tenant,
-                    "source_id": event.key[1],
+                    "source_id": UUID(event.aggregate_id),
                     "source_kind": "document",
                     "is_active": False,
                     "title": data["file_name"],
@@ -275,13 +184,13 @@ def _sources(events: Iterable[LogEvent]) -> list[Row]:
                     "created_at": event.recorded_at,
                 }
             case "DocumentProcessed":
-                source = sources[event.key] | {name: data[name] for name in ("title", "language", "content_sha256")}
+                source = sources[key] | {name: data[name] for name in ("title", "language", "content_sha256")}
                 source["is_active"] = True
             case "KnowledgeEntryDeleted" | "DocumentDeleted":
-                source = sources[event.key] | {"is_active": False}
+                source = sources[key] | {"is_active": False}
             case "KnowledgeEntryRestored":
-                source = sources[event.key] | {"is_active": True}
+                source = sources[key] | {"is_active": True}
             case _:
                 continue
-        sources[event.key] = source | {"event_position": event.position}
+        sources[key] = source | {"event_position": event.position}
     return list(sources.values())

@@ -150,10 +150,10 @@ async def test_four_lanes_in_any_interleaving_write_the_rows_of_one(settings, pl
 async def test_a_projection_of_four_lanes_is_rebuilt_again_and_again(settings, platform, admin):
     view = in_four_lanes()()
     await create_many(platform, 30)
-    async with engine_of(settings, [view]) as engine:
+    async with engine_of(settings, [view]):
         await until_caught_up(admin, [view.NAME])
         for generation in (2, 3, 4):
-            await rebuild(admin, engine, [view])
+            await rebuild(admin, [view])
             await asyncio.sleep(0.2)
             assert await live_generation(admin, view.NAME) == generation
             assert len((await stored_tables(admin, view, generation))["entries"]) == 30

@@ -89,14 +89,12 @@ async def test_a_reader_sees_no_error_no_gap_and_no_step_back_during_rebuilds(se
             await asyncio.sleep(0.05)
 
     async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(engine_of(settings, [view]))
+        await stack.enter_async_context(engine_of(settings, [view]))
         await until_caught_up(admin, [VIEW])
         readers = [await stack.enter_async_context(running(read_on())) for _ in range(2)]
         writer = await stack.enter_async_context(running(write_on()))
         for _ in range(3):
-            await rebuild(admin, engine, [view])
-            engine.look_for_lanes()  # drops what is superfluous
-            await asyncio.sleep(0.05)
+            await rebuild(admin, [view])
         await writer
         await until_caught_up(admin, [VIEW])
         assert not any(reader.done() for reader in readers)
@@ -121,12 +119,12 @@ async def test_positions_that_one_reader_sees_never_go_back(settings, platform, 
             found.append(answer.position)
             await asyncio.sleep(0)
 
-    async with engine_of(settings, [view]) as engine:
+    async with engine_of(settings, [view]):
         await until_caught_up(admin, [VIEW])
         async with running(read_on()) as reading:
             for number in range(3):
                 await create(platform, f"later {number}")
-                await rebuild(admin, engine, [view])
+                await rebuild(admin, [view])
             assert not reading.done()
     assert found == sorted(found)
     assert len(set(found)) > 1
@@ -138,11 +136,10 @@ async def test_one_retired_generation_is_kept_and_older_ones_are_dropped(setting
 
     await create_many(platform, 3)
     view = KnowledgeEntryListView()
-    async with engine_of(settings, [view]) as engine:
+    async with engine_of(settings, [view]):
         await until_caught_up(admin, [VIEW])
         for _ in range(3):
-            await rebuild(admin, engine, [view])
-        engine.look_for_lanes()
+            await rebuild(admin, [view])
         await until(is_dropped, "the older generations are dropped")
     assert await tables(admin) == {f"{VIEW}_{number}_{table}" for number in (3, 4) for table in view.TABLES}
 
@@ -169,9 +166,9 @@ async def test_a_rebuild_goes_on_after_its_engine_was_restarted(settings, platfo
 
 async def test_a_rebuild_counts_every_event_once(settings, platform, admin):
     await create_many(platform, 25)
-    async with engine_of(settings, [Counted()], window_size=10) as engine:
+    async with engine_of(settings, [Counted()], window_size=10):
         await until_caught_up(admin, ["counted"])
-        await rebuild(admin, engine, [Counted()])
+        await rebuild(admin, [Counted()])
         await create_many(platform, 5)
         await until_caught_up(admin, ["counted"])
     assert await counts(admin, "counted", 2) == {"acme": 30}
@@ -180,9 +177,9 @@ async def test_a_rebuild_counts_every_event_once(settings, platform, admin):
 async def test_a_generation_that_is_live_already_is_not_retired_for_the_next_one(settings, platform, admin):
     # A swap's answer may be lost with its connection, and other lanes of the generation may be late to see it.
     view = KnowledgeEntryListView()
-    async with engine_of(settings, [view]) as engine:
+    async with engine_of(settings, [view]):
         await until_caught_up(admin, [VIEW])
-        await rebuild(admin, engine, [view])
+        await rebuild(admin, [view])
     await start_rebuild(admin, view)
     await swap_when_caught_up(admin, Generation(VIEW, 2))
     assert await live_generation(admin, VIEW) == 2

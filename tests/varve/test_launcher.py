@@ -136,14 +136,22 @@ def test_working_folders_and_our_own_are_never_on_the_module_path(project: Path,
     assert str(elsewhere) not in module_path(said)
 
 
+def interrupt_the_preparation(project: Path, sent: signal.Signals) -> None:
+    """Send a signal in the middle; where the machine was too busy for that, begin again."""
+    for _ in range(10):
+        with start(project) as interrupted:
+            wait_for(project / ".venv" / "bin" / "python")
+            interrupted.send_signal(sent)
+            interrupted.wait()
+        if not (project / ".venv" / "varve.json").exists():
+            return
+        shutil.rmtree(project / ".venv")
+    pytest.fail("no preparation was interrupted")
+
+
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_preparation_is_not_trusted_by_the_next(project: Path, sent: signal.Signals) -> None:
-    interrupted = start(project)
-    with interrupted:
-        wait_for(project / ".venv" / "bin" / "python")
-        interrupted.send_signal(sent)
-        interrupted.wait()
-    assert not (project / ".venv" / "varve.json").exists()
+    interrupt_the_preparation(project, sent)
     code, said = launch(project)
     assert code == 0, said
     assert answer(said)["pebble"] == "1.0"

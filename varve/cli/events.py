@@ -12,11 +12,12 @@ from eventstore.log_filter import LogFilter
 from eventstore.position import LogPosition, parse_position
 from eventstore.records import RecordedEvent
 from varve.bootstrap import event_types
-from varve.cli.events_states import diff, state, stream_events
+from varve.cli.events_states import diff, opened_stream, state
 from varve.cli.events_stats import stats
 from varve.cli.events_void import void
 from varve.cli.log_access import log_settings, open_log
 from varve.cli.output import AsJson, OfTenant, Stream, show, show_json
+from varve.cli.schemas import schemas
 from varve.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The log.")
@@ -24,6 +25,7 @@ app.command()(state)
 app.command()(diff)
 app.command()(stats)
 app.command()(void)
+app.command()(schemas)
 
 _WINDOW = 500
 _PAUSE_SECONDS = 0.3
@@ -52,9 +54,14 @@ def tail(
 @app.command("show")
 def show_stream(stream: Stream, *, tenant: OfTenant = "demo", as_json: AsJson = False) -> None:
     """Print the events of one stream, oldest first."""
-    found = asyncio.run(stream_events(log_settings(), tenant, stream))
-    for recorded in found.events:
-        _show_event(recorded, found.epoch, as_json=as_json)
+    settings = log_settings()
+
+    async def run() -> None:
+        async with opened_stream(settings, tenant, stream) as opened:
+            async for recorded in opened.events():
+                _show_event(recorded, opened.epoch, as_json=as_json)
+
+    asyncio.run(run())
 
 
 async def _log(

@@ -1,7 +1,8 @@
 """`varve events state` and `diff`: what an aggregate was at a version or a time, and what has changed in between."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from eventstore.persistence import acting_for
-from eventstore.stream_reader import StreamEvents, TenantStreams
+from eventstore.stream_reader import BEFORE_FIRST, StreamEvents, TenantStreams
 from varve.bootstrap import event_types, open_application
 from varve.cli.log_access import log_settings
 from varve.cli.output import AsJson, OfTenant, Stream, show, show_json
@@ -54,17 +55,18 @@ def diff(
         show(f"  {change.path}: {change.before!r} → {change.after!r}")
 
 
-async def stream_events(settings: Settings, tenant: str, stream: str) -> StreamEvents:
-    """Return a stream's events.
+@asynccontextmanager
+async def opened_stream(settings: Settings, tenant: str, stream: str) -> AsyncIterator[StreamEvents]:
+    """Open a stream for reading.
 
     Raises:
         BadParameter: the tenant has no such stream.
     """
     async with open_pool(settings, "varve_reader", 1) as pool:
-        found = await TenantStreams(pool, event_types()).stream(tenant, stream)
-    if not found.events:
-        raise typer.BadParameter(f"tenant {tenant} has no stream {stream}")
-    return found
+        opened = await TenantStreams(pool, event_types()).stream(tenant, stream)
+        if opened.last_version == BEFORE_FIRST:
+            raise typer.BadParameter(f"tenant {tenant} has no stream {stream}")
+        yield opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +118,19 @@ def _version_at(settings: Settings, tenant: str, stream: str, at: str | None) ->
     """Return the version that `at` means, None for the newest."""
     if at is not None and at.isdigit():
         return int(at)
-    events = asyncio.run(stream_events(settings, tenant, stream)).events
-    if at is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError as error:
-        raise typer.BadParameter("a moment is a version or an ISO 8601 time") from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    versions = [recorded.version for recorded in events if recorded.recorded_at <= moment]
-    if not versions:
-        raise typer.BadParameter(f"{stream} did not exist at {at}; its first event is of {events[0].recorded_at}")
-    return versions[-1]
+    return asyncio.run(_version_at_moment(settings, tenant, stream, at))
+
+
+async def _version_at_moment(settings: Settings, tenant: str, stream: str, at: str | None) -> int | None:
+    async with opened_stream(settings, tenant, stream) as opened:
+        if at is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError as error:
+            raise typer.BadParameter("a moment is a version or an ISO 8601 time") from error
+        version = await opened.version_at(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        if version == BEFORE_FIRST:
+            (first,) = await opened.window(limit=1)
+            raise typer.BadParameter(f"{stream} did not exist at {at}; its first event is of {first.recorded_at}")
+        return version

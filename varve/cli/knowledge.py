@@ -1,4 +1,4 @@
-"""`varve ingest`, `varve search` and `varve demo`."""
+"""`varve ingest` and `varve search`."""
 
 import asyncio
 from collections import Counter
@@ -10,15 +10,11 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from varve import telemetry
 from varve.cli.output import AsJson, Tenant, User, console, show, show_json
-from varve.client import ApiClient, ApiError, open_client
+from varve.client import ApiClient, open_client
 from varve.ingest import FileReport, files_below, ingest
 from varve.settings import Settings
-from varve.up import running_system, until_signal
 
-_EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
-_QUESTION = "Who counted the layers of clay, and what for?"
 _SOME_FAILED = 3
 _COLOURS = {"processed": "green", "already": "blue", "failed": "yellow", "refused": "red"}
 
@@ -84,37 +80,6 @@ def search(
             show_json(hit)
     else:
         show_hits(results)
-
-
-def demo() -> None:
-    """Start everything, ingest the examples and answer a question; then stay up until Ctrl-C."""
-    from varve.cli.main import greet
-
-    async def run() -> None:
-        telemetry.set_up(settings, "varve-demo")
-        async with running_system(settings) as system:
-            async with open_client(system.settings, "demo", "you") as client:
-                await ingest_with_progress(client, files_below([_EXAMPLES]), as_json=False)
-                console.print(f"\n[bold]Question:[/bold] {_QUESTION}")
-                show_hits(await _ask_when_indexed(client))
-            greet(system)
-            await until_signal()
-            console.print("Stopping …")
-
-    settings = Settings()
-    asyncio.run(run())
-
-
-async def _ask_when_indexed(client: ApiClient) -> Any:
-    """Ask the demonstration's question as soon as everything that is in the log now can be found."""
-    position = await client.head()
-    while True:
-        try:
-            return await client.get("/search", min_position=position, q=_QUESTION, limit=3, group_by="document")
-        except ApiError as error:
-            if error.code != "position-not-reached":
-                raise
-            console.print("Still embedding …")
 
 
 def show_hits(results: Any) -> None:

@@ -1,6 +1,5 @@
-"""The root of the command line: starting, migrating, serving, tokens, settings."""
+"""The root of the command line: its parts, and migrating, serving, tests, tokens, settings."""
 
-import asyncio
 import sys
 from datetime import timedelta
 from typing import Annotated
@@ -10,9 +9,8 @@ from pydantic import ValidationError
 
 from domain.shared.access import Actor, Role
 from eventstore.errors import EventStoreError
-from varve import telemetry
 from varve.bootstrap import token_issuer
-from varve.cli import claims, events, knowledge, projections
+from varve.cli import claims, events, knowledge, projections, start
 from varve.cli.log_access import LogUnreachable
 from varve.cli.output import console, running_settings, show
 from varve.cli.restore import restore
@@ -20,9 +18,9 @@ from varve.client import ApiError
 from varve.embedded import EmbeddedServicesError
 from varve.migrate import migrate_now
 from varve.processes import run_api, run_document_worker, run_projection_worker
-from varve.settings import MissingSettingError, Settings
+from varve.settings import MissingSettingError
 from varve.testing import NotACheckoutError, run_tests
-from varve.up import NotReadyError, PortInUseError, RunningSystem, running_system, until_signal
+from varve.up import NotReadyError, PortInUseError
 from workers.embedding.errors import EmbeddingModelMissing
 
 app = typer.Typer(
@@ -39,9 +37,10 @@ app.add_typer(events.app, name="events")
 app.add_typer(claims.app, name="claims")
 app.add_typer(projections.app, name="projections")
 app.command("restore")(restore)
+app.command("up")(start.up)
+app.command("demo")(start.demo)
 app.command("ingest")(knowledge.ingest_files)
 app.command("search")(knowledge.search)
-app.command("demo")(knowledge.demo)
 
 _MENDABLE = (
     ApiError,
@@ -71,21 +70,6 @@ def main() -> None:
             name = ".".join(str(part) for part in each["loc"]).upper()
             console.print(f"[red]The setting VARVE_{name} is not valid: {each['msg']}[/red]", soft_wrap=True)
         sys.exit(2)
-
-
-@app.command()
-def up() -> None:
-    """Start PostgreSQL, Redis, the API and the workers; stop them with Ctrl-C."""
-
-    async def run() -> None:
-        telemetry.set_up(settings, "varve-up")
-        async with running_system(settings) as system:
-            greet(system)
-            await until_signal()
-            console.print("Stopping …")
-
-    settings = Settings()
-    asyncio.run(run())
 
 
 @app.command()
@@ -135,15 +119,3 @@ def config_show() -> None:
     """Print every setting, secrets hidden."""
     for name, value in running_settings().model_dump().items():
         show(f"{name} = {value}")
-
-
-def greet(system: RunningSystem) -> None:
-    """Say where the system is, and print a token that can be pasted."""
-    roles = frozenset({Role.EDITOR, Role.ADMIN, Role.OPERATOR})
-    token = token_issuer(system.settings).issue(Actor(tenant="demo", user="you", roles=roles), timedelta(hours=24))
-    console.print(
-        f"\n[bold green]Varve is up.[/bold green]  API {system.url}  documentation {system.url}/docs", soft_wrap=True
-    )
-    console.print(f"Logs of its processes: {system.log_folder}\n\nA token for the tenant `demo`, valid for a day:\n")
-    show(f"export VARVE_TOKEN={token}\n")
-    console.print("Stop everything with Ctrl-C.")

@@ -45,16 +45,13 @@ class Chunk:
     page: int | None
 
 
-def chunk(
-    document: ParsedDocument, tokenizer: Tokenizer, max_tokens: int, *, target_tokens: int | None = None
-) -> list[Chunk]:
+def chunk(document: ParsedDocument, tokenizer: Tokenizer, max_tokens: int) -> list[Chunk]:
     """Return the document's chunks in order; together they hold every character but white space exactly once.
 
     Args:
         document: what was parsed.
         tokenizer: the embedding model's own.
         max_tokens: the longest input of the model, its `SPECIAL_TOKENS` included; no chunk is longer.
-        target_tokens: about how long chunks should be, special tokens included; `max_tokens` when not given.
 
     Raises:
         ValueError: `max_tokens` is below 16, where single characters may not fit.
@@ -62,12 +59,11 @@ def chunk(
     if max_tokens < _SMALLEST_LIMIT:
         raise ValueError(f"max_tokens is {max_tokens}, but must be at least {_SMALLEST_LIMIT}")
     limit = max_tokens - SPECIAL_TOKENS
-    target = max(1, min(target_tokens or max_tokens, max_tokens) - SPECIAL_TOKENS)
     measure = _Measure(document.text, tokenizer)
     page_starts = [page.start for page in document.pages]
     chunks: list[Chunk] = []
     for section in _sections(document):
-        for packed in _pack(_cut(section, measure, target), measure, target):
+        for packed in _pack(_cut(section, measure, limit), measure, limit):
             for start, end in _fitting(*packed, tokenizer, limit, document.text):
                 page = document.pages[bisect_right(page_starts, start) - 1].number if page_starts else None
                 chunks.append(Chunk(len(chunks), document.text[start:end], start, end, section.heading_path, page))
@@ -140,22 +136,22 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _cut(section: _Section, measure: _Measure, target: int) -> Iterator[tuple[int, int]]:
-    """Yield pieces of at most `target` tokens; a piece is never empty and never only white space."""
+def _cut(section: _Section, measure: _Measure, limit: int) -> Iterator[tuple[int, int]]:
+    """Yield pieces of at most `limit` tokens; a piece is never empty and never only white space."""
     for start, end in section.spans:
-        for piece_start, piece_end in _pieces(measure, start, end, target):
+        for piece_start, piece_end in _pieces(measure, start, end, limit):
             yield from _trimmed(measure.text, piece_start, piece_end)
 
 
-def _pieces(measure: _Measure, start: int, end: int, target: int) -> Iterator[tuple[int, int]]:
-    if measure.tokens(start, end) <= target:
+def _pieces(measure: _Measure, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
+    if measure.tokens(start, end) <= limit:
         yield start, end
         return
     for sentence_start, sentence_end in _split(measure.text, start, end, _SENTENCE_END):
-        if measure.tokens(sentence_start, sentence_end) <= target:
+        if measure.tokens(sentence_start, sentence_end) <= limit:
             yield sentence_start, sentence_end
         else:
-            yield from _parts_of_sentence(measure, sentence_start, sentence_end, target)
+            yield from _parts_of_sentence(measure, sentence_start, sentence_end, limit)
 
 
 def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> Iterator[tuple[int, int]]:
@@ -168,9 +164,9 @@ def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> Iterato
         yield done, end
 
 
-def _parts_of_sentence(measure: _Measure, start: int, end: int, target: int) -> Iterator[tuple[int, int]]:
-    while measure.tokens(start, end) > target:
-        cut = _good_cut(measure.text, start, measure.reach(start, end, target), end)
+def _parts_of_sentence(measure: _Measure, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
+    while measure.tokens(start, end) > limit:
+        cut = _good_cut(measure.text, start, measure.reach(start, end, limit), end)
         yield start, cut
         start = cut
     if start < end:
@@ -200,7 +196,7 @@ def _may_cut(text: str, cut: int) -> bool:
     return not following or not (unicodedata.category(following).startswith("M") or "🏻" <= following <= "🏿")
 
 
-def _pack(pieces: Iterator[tuple[int, int]], measure: _Measure, target: int) -> Iterator[tuple[int, int]]:
+def _pack(pieces: Iterator[tuple[int, int]], measure: _Measure, limit: int) -> Iterator[tuple[int, int]]:
     """Join neighbours for as long as they fit together: what is left over ends the section, however short it is.
 
     The embedder reads a short rest with what comes before it (`workers.embedding.windows`), so nothing is gained by
@@ -208,7 +204,7 @@ def _pack(pieces: Iterator[tuple[int, int]], measure: _Measure, target: int) -> 
     """
     packed: tuple[int, int] | None = None
     for start, end in pieces:
-        if packed is None or measure.tokens(packed[0], end) > target:
+        if packed is None or measure.tokens(packed[0], end) > limit:
             if packed is not None:
                 yield packed
             packed = start, end

@@ -1,7 +1,6 @@
 """Reads a document: finds its format in its content and hands it to the parser of that format."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from workers.documents.detection import MediaType, detect
 from workers.documents.document import ParsedDocument
@@ -9,20 +8,8 @@ from workers.documents.limits import ParserLimits
 from workers.documents.rejection import DocumentRejected, Reason
 
 
-def parse(content: bytes, filename: str, declared_media_type: str, limits: ParserLimits) -> ParsedDocument:
-    """Read `content` in this process, its language included: for trusted files; see `parse_isolated` for others.
-
-    Raises:
-        DocumentRejected: with the reason why it cannot be read.
-    """
-    from workers.documents.language import detect_language
-
-    document = extract(content, filename, declared_media_type, limits)
-    return replace(document, language=detect_language(document))
-
-
 def extract(content: bytes, filename: str, declared_media_type: str, limits: ParserLimits) -> ParsedDocument:
-    """Read `content` and leave the language open.
+    """Read `content` in this process and leave the language open; `parse_isolated` is for files of others.
 
     Raises:
         DocumentRejected: with the reason why it cannot be read.

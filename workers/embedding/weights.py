@@ -24,8 +24,6 @@ _Weights = Mapping[str, NDArray[np.float32]]
 
 
 class _Affine(Protocol):
-    """The two arrays that linear layers and layer norms of CTranslate2 have in common (norms say `beta`, `gamma`)."""
-
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
 

@@ -2,6 +2,7 @@ import pytest
 
 from domain.knowledge.entry import (
     ENTRY,
+    MAX_LINKS,
     EntryChanges,
     Link,
     decide_create,
@@ -13,6 +14,7 @@ from domain.knowledge.entry import (
 )
 from domain.knowledge.errors import (
     EntryCannotLinkToItself,
+    EntryHasTooManyLinks,
     EntryIsDeleted,
     EntryIsNotDeleted,
     EntryNotFound,
@@ -54,6 +56,10 @@ def link(target=created(TARGET_ID), actor=ANN):  # noqa: B008 - an immutable eve
 
 def unlink(actor=ANN):
     return lambda state: decide_unlink(state, ENTRY_ID, LINK, actor)
+
+
+def many_links(count):
+    return [linked(f"relation {number}") for number in range(count)]
 
 
 class TestCreating:
@@ -178,6 +184,27 @@ class TestLinking:
         given(ENTRY, created()).when(lambda state: decide_link(state, target, ENTRY_ID, LINK, ANN)).then_refused(
             EntryIsDeleted, entry_id=TARGET_ID
         )
+
+
+class TestLinksHaveAMaximum:
+    def test_the_last_one_is_added(self):
+        given(ENTRY, created(), *many_links(MAX_LINKS - 1)).when(link()).then(linked())
+
+    def test_one_more_is_refused(self):
+        given(ENTRY, created(), *many_links(MAX_LINKS)).when(link()).then_refused(
+            EntryHasTooManyLinks, entry_id=ENTRY_ID, maximum=1000
+        )
+
+    def test_one_that_is_there_already_changes_nothing(self):
+        given(ENTRY, created(), linked(), *many_links(MAX_LINKS - 1)).when(link()).then_nothing()
+
+    def test_one_that_was_taken_away_makes_room(self):
+        given(ENTRY, created(), *many_links(MAX_LINKS), unlinked("relation 0")).when(link()).then(linked())
+
+    def test_an_old_history_with_more_loads_and_can_be_unlinked(self):
+        history = (created(), *many_links(MAX_LINKS + 5), linked())
+        assert len(state_after(ENTRY, *history).links) == MAX_LINKS + 6
+        given(ENTRY, *history).when(unlink()).then(unlinked())
 
 
 class TestUnlinking:

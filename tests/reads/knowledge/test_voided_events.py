@@ -41,7 +41,7 @@ async def test_what_was_voided_is_gone_after_a_rebuild_and_the_entry_can_be_chan
     assert changed.is_success, changed.text
     read = await read_after(ann, entry.url, changed)
     assert (read.json()["name"], read.json()["description"], read.json()["version"]) == ("Clay", "layers", 4)
-    history = (await ann.get(f"{entry.url}/history")).json()
+    history = (await ann.get(f"{entry.url}/history")).json()["items"]
     assert [item["event_type"] for item in history][1:3] == ["KnowledgeEntryUpdated", "EventVoided"]
     state = (await ann.get(f"{entry.url}/state")).json()
     assert state["state"]["name"] == "Clay"

@@ -58,10 +58,10 @@ def assert_covers(document: ParsedDocument, chunks: list[Chunk]) -> None:
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @settings(max_examples=150, deadline=None)
-@given(text=TEXTS, max_tokens=st.sampled_from([16, 40, 256]), target=st.sampled_from([None, 8, 100]))
-def test_chunks_cover_any_text_exactly_and_none_is_longer_than_the_limit(tokenizer, text, max_tokens, target):
+@given(text=TEXTS, max_tokens=st.sampled_from([16, 40, 256]))
+def test_chunks_cover_any_text_exactly_and_none_is_longer_than_the_limit(tokenizer, text, max_tokens):
     document = as_document(text)
-    chunks = chunk(document, tokenizer, max_tokens, target_tokens=target)
+    chunks = chunk(document, tokenizer, max_tokens)
     assert_covers(document, chunks)
     assert all(len(tokenizer.spans(piece.text)) + SPECIAL_TOKENS <= max_tokens for piece in chunks)
 
@@ -136,13 +136,8 @@ def test_a_chunk_is_filled_before_the_next_one_begins():
 
 def test_paragraphs_are_joined_while_they_fit_and_never_beyond():
     paragraph = "A sentence of some seven words here."
-    chunks = chunk(parsed(f"{paragraph}\n\n" * 5, "a.txt"), WORD_PIECE, 256, target_tokens=18)
+    chunks = chunk(parsed(f"{paragraph}\n\n" * 5, "a.txt"), WORD_PIECE, 18)
     assert [piece.text.count(paragraph) for piece in chunks] == [2, 2, 1]
-
-
-def test_a_target_makes_chunks_shorter_than_the_limit():
-    document = parsed("A sentence of some seven words here. " * 100, "a.txt")
-    assert all(len(WORD_PIECE.spans(piece.text)) <= 98 for piece in chunk(document, WORD_PIECE, 256, target_tokens=100))
 
 
 def test_a_limit_that_no_text_fits_into_is_refused():

@@ -10,8 +10,9 @@ from tests.workers.documents.samples import docx_file, page, pdf, saved
 from workers.documents.cleaning import clean
 from workers.documents.document import BlockKind, ParsedDocument
 from workers.documents.formats.pdf_lines import HYPHEN, without_hyphens
+from workers.documents.language import detect_language
 from workers.documents.limits import ParserLimits
-from workers.documents.parse import extract, parse
+from workers.documents.parse import extract
 
 LIMITS = ParserLimits()
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -132,7 +133,7 @@ def test_without_any_heading_the_file_s_name_is_the_title():
     ],
 )
 def test_the_language_is_told_when_it_is_sure(text, language):
-    assert parse(text.encode(), "a.txt", "", LIMITS).language == language
+    assert detect_language(extract(text.encode(), "a.txt", "", LIMITS)) == language
 
 
 # --- Markdown ---

@@ -95,7 +95,7 @@ async def test_no_texts_give_no_vectors(quantised):
 
 
 async def test_the_event_loop_runs_on_while_texts_are_embedded(quantised):
-    await quantised.load()
+    await quantised.embed([""])  # loads the weights
     embedding = asyncio.create_task(quantised.embed([_TEXTS[-1]] * 40))
     longest = 0.0
     while not embedding.done():
@@ -107,7 +107,7 @@ async def test_the_event_loop_runs_on_while_texts_are_embedded(quantised):
 
 
 async def test_a_question_waits_for_one_batch_and_not_for_all(quantised):
-    await quantised.load()
+    await quantised.embed([""])  # loads the weights
     many = asyncio.create_task(quantised.embed([_TEXTS[-1]] * 60))
     await asyncio.sleep(0.05)
     await quantised.embed(["what is noise?"])

@@ -113,8 +113,9 @@ as $$
 $$;
 
 alter table varve.voided enable row level security;
+create policy own_tenant on varve.voided for select to varve_reader using (tenant = (select varve.tenant()));
 create policy all_tenants on varve.voided for select to varve_writer, varve_projector, varve_admin using (true);
-grant select on varve.voided to varve_writer, varve_projector, varve_admin;
+grant select on varve.voided to varve_reader, varve_writer, varve_projector, varve_admin;
 
 -- Claims and counters -----------------------------------------------------------------------------------------------
 
