@@ -18,8 +18,11 @@ from domain.operations import errors as operations
 from domain.shared.access import PermissionDenied
 from domain.shared.errors import DomainError
 from eventstore.errors import (
+    AppenderBusy,
     EventStoreError,
     ForeignEpoch,
+    HistoryChanged,
+    InvalidAppend,
     InvalidPosition,
     StoreUnavailable,
     UnknownEventType,
@@ -57,6 +60,9 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     UnknownEventType: HTTPStatus.SERVICE_UNAVAILABLE,
     UnknownEventVersion: HTTPStatus.SERVICE_UNAVAILABLE,
+    AppenderBusy: HTTPStatus.SERVICE_UNAVAILABLE,
+    HistoryChanged: HTTPStatus.SERVICE_UNAVAILABLE,
+    InvalidAppend: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 """The one table from refusals to statuses."""
 
@@ -67,6 +73,8 @@ _UNAVAILABLE: dict[type[EventStoreError], str] = {
     StoreUnavailable: "The database can't be reached. Send the same request with the same Idempotency-Key again.",
     UnknownEventType: _NEWER_CODE,
     UnknownEventVersion: _NEWER_CODE,
+    AppenderBusy: "Too many commands are waiting. Nothing of this one was stored; send it again.",
+    HistoryChanged: "The database was replaced while the command waited. Nothing of it was stored; send it again.",
 }
 
 

@@ -98,7 +98,12 @@ def prepare(append: Append, mapper: Mapper[str]) -> PreparedAppend:
 def event_row(stored: StoredEvent, tags: tuple[str, ...] = ()) -> EventRow:
     class_version = stored.class_version if isinstance(stored, VersionedStoredEvent) else 1
     return EventRow(
-        str(stored.originator_id), stored.originator_version, stored.topic, class_version, stored.state, tags
+        str(stored.originator_id),
+        stored.originator_version,
+        stored.topic,
+        class_version,
+        stored.state,
+        tuple(dict.fromkeys(tags)),
     )
 
 
