@@ -35,6 +35,7 @@ from (
     where g.status = 'live' and g.projection = any (%(models)s)
 ) reached
 """
+_ONE_SNAPSHOT = "begin isolation level repeatable read read only"
 _ATTEMPTS = 5
 
 
@@ -167,14 +168,17 @@ class LiveReadModels:
         tables = {model: _Tables(Generation(model, number)) for model, number in generations.items()}
         try:
             async with self._pool.connection() as connection:
-                # One implicit transaction: the tenant's setting ends with it. Positions first: rows are no older.
+                # One snapshot: a client that goes on with the answer's position finds there what the rows have shown.
+                # The tenant's setting ends with the transaction.
                 async with connection.pipeline():
+                    await connection.execute(_ONE_SNAPSHOT)
                     await connection.execute(SET_TENANT, (tenant,))
                     for name, value in question.settings.items():
                         await connection.execute("select set_config(%s, %s, true)", (name, value))
                     pointer_cursor = await connection.execute(_POINTERS, (list(question.models),))
                     cursor = connection.cursor(row_factory=dict_row)
                     await cursor.execute(question.sql.format_map(tables), question.parameters)
+                    await connection.execute("commit")
                 rows = _rows(await pointer_cursor.fetchall(), await cursor.fetchall())
         except psycopg.errors.UndefinedTable:
             self._generations.clear()
