@@ -21,8 +21,8 @@ KEY = {"Idempotency-Key": "given-up"}
 @pytest.fixture
 def interfere(api, platform, monkeypatch):
     """Have Ben change an entry each time that the API has loaded it, as often as told; returns a count of the loads."""
-    repository = api.state.services.commands._repository
-    load, ids = repository.load, TimeOrderedIds()
+    aggregates = api.state.services.commands._aggregates
+    load, ids = aggregates.load, TimeOrderedIds()
 
     def begin(times):
         loads = itertools.count(1)
@@ -36,7 +36,7 @@ def interfere(api, platform, monkeypatch):
                 await platform.commands.execute(UpdateKnowledgeEntry(entry_id=aggregate_id, changes=change), sent)
             return loaded
 
-        monkeypatch.setattr(repository, "load", load_and_be_overtaken)
+        monkeypatch.setattr(aggregates, "load", load_and_be_overtaken)
 
     return begin
 

@@ -111,7 +111,7 @@ async def test_no_answer_holds_a_bare_position(ann: AsyncClient, otto: AsyncClie
         lanes = (await otto.get("/api/v1/admin/projections")).json()
         command = (await ann.get(f"/api/v1/commands/{response.headers['X-Command-Id']}")).json()
     epoch = position.partition("-")[0]
-    assert [item["position"] for item in [*history, *activity["items"], command]] == [position] * 3
+    assert [item["position"] for item in [*history["items"], *activity["items"], command]] == [position] * 3
     assert {lane["position"].partition("-")[0] for lane in lanes} == {epoch}
     future = (await ann.get(ENTRIES, headers={"X-Min-Position": f"{epoch}-9"})).json()
     assert (future["wanted"], future["head"]) == (f"{epoch}-9", position)

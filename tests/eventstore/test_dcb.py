@@ -36,6 +36,7 @@ _VARIABLES = {
     "p_boundaries": "'[]'::jsonb",
     "p_tenants, p_rounds": "array['acme'], array[1]",
     "this_round": "1",
+    "none_refused": "true",
     "not answers ?": "not '{}'::jsonb ?",
 }
 

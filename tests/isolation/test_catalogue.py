@@ -7,8 +7,10 @@ import psycopg
 import pytest
 
 from domain.knowledge.entry import ENTRY
+from domain.knowledge.events import KnowledgeEntryCreated
 from eventstore.append import open_appender
 from eventstore.mapper import PydanticMapper
+from eventstore.voiding import EventVoided
 from tests.builders.actors import ANN, EVE
 from tests.builders.appends import append_of
 from tests.builders.entries import created
@@ -24,8 +26,12 @@ async def filled(client_of, settings, engine, document_work, await_projections):
     """Rows of two tenants in everything that the reader role can reach."""
     async with open_appender(settings.role_url("varve_writer"), PydanticMapper(event_types())) as appender:
         for tenant in TENANTS:
-            append = append_of({ENTRY.stream(uuid4()): [created()]}, tenant=tenant)
-            await appender.append(replace(append, events=tuple(replace(each, tags=("a",)) for each in append.events)))
+            stream = ENTRY.stream(uuid4())
+            append = append_of({stream: [created()]}, tenant=tenant)
+            tagged = replace(append, events=tuple(replace(each, tags=("a",)) for each in append.events))
+            wrong = (await appender.append(tagged)).position
+            voided = EventVoided(position=wrong, version=1, topic=KnowledgeEntryCreated.TOPIC, reason="a test")
+            await appender.append(append_of({stream: [voided]}, after=1, tenant=tenant))
     for actor in (ANN, EVE):
         client = client_of(actor)
         entry = await create_entry(client, name=f"of {actor.tenant}", tags=["clay"], category="geology")
