@@ -22,15 +22,18 @@ from eventstore.errors import (
 )
 from eventstore.prepare import (
     APPEND_COLUMNS,
+    CHECKED_COLUMNS,
     COMMAND_COLUMNS,
     EVENT_COLUMNS,
     KEY_COLUMNS,
     TAGS_COLUMN,
     PreparedAppend,
+    Touched,
 )
 from eventstore.records import Appended, BoundaryItem, JsonObject
+from eventstore.rows import NO_CONDITIONS
 
-PARAMETERS = 38
+PARAMETERS = 39
 _AFTER_ROUND = 2  # the columns `tenant` and `id` stand before the round
 
 
@@ -71,6 +74,8 @@ class Batch:
         """Sort `appends` into rounds; of two that touch the same thing the earlier one comes first."""
         if len(appends) == 1:
             return cls(appends, (1,), (0,))
+        if _are_independent(appends):
+            return cls(appends, (1,) * len(appends), range(len(appends)))
         rounds = _Rounds(has_lone_counters=any(each.is_resent_alone for each in appends))
         placed = sorted((rounds.place(each), index) for index, each in enumerate(appends))
         order = [index for _, index in placed]
@@ -94,27 +99,39 @@ class Batch:
             rounds,
             *arrays[_AFTER_ROUND:],
             *self._events(),
+            *self._checked(),
             *self._conditions(),
         ]
 
     def _events(self) -> Iterable[bytes | None]:
-        count = sum(each.event_count for each in self.appends)
-        numbers = (wire.int4(number) * each.event_count for number, each in enumerate(self.appends, start=1))
-        yield wire.array(wire.INT4, count, numbers)
+        count = sum([each.event_count for each in self.appends])
+        yield self._numbers(count, [each.event_count for each in self.appends])
         columns = zip(*(each.event_elements for each in self.appends), strict=True)
         has_tags = any(tags for each in self.appends for _, tags in each.marks)
         for index, (element_type, column) in enumerate(zip(EVENT_COLUMNS, columns, strict=True)):
             yield wire.array(element_type, count, column) if has_tags or index != TAGS_COLUMN else None
 
+    def _checked(self) -> Iterable[bytes]:
+        count = sum([each.checked_count for each in self.appends])
+        yield self._numbers(count, [each.checked_count for each in self.appends])
+        columns = zip(*(each.checked_elements for each in self.appends), strict=True)
+        for element_type, column in zip(CHECKED_COLUMNS, columns, strict=True):
+            yield wire.array(element_type, count, column)
+
+    def _numbers(self, count: int, counts: Iterable[int]) -> bytes:
+        """Return the array that says of each of `count` rows which append it is of, when the appends have `counts`."""
+        numbers = [wire.int4(number) * of_append for number, of_append in enumerate(counts, start=1)]
+        return wire.array(wire.INT4, count, numbers)
+
     def _conditions(self) -> Iterable[bytes | None]:
-        expected: list[tuple[int, str, int]] = []
         claims: list[tuple[int, str, str | None]] = []
         counters: list[tuple[int, str, int, int]] = []
         tracked: list[tuple[int, str, int]] = []
         boundaries: list[JsonObject] = []
         for number, each in enumerate(self.appends, start=1):
             conditions = each.conditions
-            expected += [(number, stream, version) for stream, version in conditions.expected]
+            if conditions is NO_CONDITIONS:
+                continue
             claims += [(number, claim, None) for claim in conditions.claims.released]
             claims += [(number, claim, stream) for claim, stream in conditions.claims.taken.items()]
             counters += [(number, counter.name, counter.add, counter.limit) for counter in conditions.counters]
@@ -126,7 +143,6 @@ class Batch:
                     {"append": number, "after": after, "topics": list(item.topics), "tags": list(item.tags)}
                     for item in conditions.boundary.items
                 ]
-        yield from _arrays(expected, (wire.INT4, wire.int4), (wire.TEXT, wire.text), (wire.INT4, wire.int4))
         yield from _arrays(claims, (wire.INT4, wire.int4), (wire.TEXT, wire.text), (wire.TEXT, wire.text))
         yield from _arrays(
             counters, (wire.INT4, wire.int4), (wire.TEXT, wire.text), (wire.INT8, wire.int8), (wire.INT8, wire.int8)
@@ -138,8 +154,9 @@ class Batch:
         """Return each append's own outcome, in the order of `appends`."""
         outcomes: list[Outcome] = []
         reached = answer.head
+        refusals = answer.refusals
         for number, append in enumerate(self.appends, start=1):
-            refusal = answer.refusals.get(str(number))
+            refusal = refusals.get(str(number)) if refusals else None
             if refusal is None:
                 reached += append.event_count
                 outcomes.append(_appended(append, reached, answer))
@@ -148,12 +165,20 @@ class Batch:
         return outcomes
 
 
+def _are_independent(appends: Sequence[PreparedAppend]) -> bool:
+    """Whether it is plain that no two of `appends` touch the same; most are."""
+    if any(each.is_resent_alone or each.conditions.boundary is not None for each in appends):
+        return False
+    touched = [touched for each in appends for touched in each.touched]
+    return len(set(touched)) == len(touched)
+
+
 class _Rounds:
     """Finds the first round in which an append sees all that came before it and touches the same."""
 
     def __init__(self, *, has_lone_counters: bool) -> None:
         self._has_lone_counters = has_lone_counters
-        self._last: dict[tuple[str, ...], int] = {}
+        self._last: dict[Touched, int] = {}
         self._counted: dict[tuple[str, str], int] = {}
         self._marks: defaultdict[tuple[str, str, str], list[tuple[int, str, tuple[str, ...]]]] = defaultdict(list)
         self._boundaries: list[tuple[int, str, BoundaryItem]] = []

@@ -125,4 +125,4 @@ def _check(prepared: PreparedAppend, boundary: Boundary) -> Check:
 
 
 def _with_boundary(prepared: PreparedAppend, boundary: Boundary) -> PreparedAppend:
-    return replace(prepared, conditions=replace(prepared.conditions, boundary=boundary))
+    return prepared._replace(conditions=replace(prepared.conditions, boundary=boundary))

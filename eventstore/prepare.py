@@ -5,7 +5,7 @@ caller's NUL character would otherwise fail them all.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -14,18 +14,20 @@ from eventsourcing.persistence import Mapper, StoredEvent
 from eventstore import wire
 from eventstore.errors import InvalidAppend
 from eventstore.mapper import VersionedStoredEvent
-from eventstore.records import Append, CommandRecord, JsonObject
+from eventstore.records import NO_CLAIMS, Append, CommandRecord, JsonObject
 from eventstore.rows import NO_CONDITIONS, Conditions, EventRow
 from eventstore.storable import require_storable, storable_json
 
 MOST_BYTES = 16_000_000
 
-Touched = tuple[str, ...]
+Touched = tuple[str | int, ...]
 """Something that only one append of a round may touch: a stream, a claim, a key, …"""
 
+Checked = tuple[str, int, bool | None]
+"""A stream, the version that it must have, and whether it is written; None where that leaves a gap."""
 
-@dataclass(frozen=True, slots=True)
-class PreparedAppend:
+
+class PreparedAppend(NamedTuple):
     """An append in the elements of the arrays that it will be part of."""
 
     tenant: str
@@ -36,6 +38,9 @@ class PreparedAppend:
     """One for each of `APPEND_COLUMNS`."""
     event_elements: tuple[bytes, ...]
     """For each of `EVENT_COLUMNS` those of all events, one after another."""
+    checked_count: int
+    checked_elements: tuple[bytes, ...]
+    """For each of `CHECKED_COLUMNS` those of all streams whose version is checked."""
     marks: tuple[tuple[str, tuple[str, ...]], ...]
     """Topic and tags of each event, for the boundaries of later appends in the same batch."""
     touched: tuple[Touched, ...]
@@ -48,12 +53,12 @@ class PreparedAppend:
 
     def alone(self) -> "PreparedAppend":
         """Return the append for a batch in which nothing shares a round with its counters."""
-        return replace(self, is_resent_alone=True)
+        return self._replace(is_resent_alone=True)
 
     def with_new_id(self, append_id: UUID) -> "PreparedAppend":
         """Return the append under another id, when its first one was abandoned."""
         elements = (self.elements[0], wire.uuid(append_id), *self.elements[2:])
-        return replace(self, append_id=append_id, elements=elements)
+        return self._replace(append_id=append_id, elements=elements)
 
 
 APPEND_COLUMNS = (
@@ -65,6 +70,7 @@ COMMAND_COLUMNS = range(3, 11)
 KEY_COLUMNS = range(11, 15)
 EVENT_COLUMNS = (wire.TEXT, wire.INT4, wire.TEXT, wire.INT2, wire.TEXT, wire.BYTEA, wire.BYTEA)
 TAGS_COLUMN = 4
+CHECKED_COLUMNS = (wire.TEXT, wire.INT4, wire.BOOL)
 
 _NO_COMMAND = (wire.NULL,) * len(COMMAND_COLUMNS)
 _NO_KEY = (wire.NULL,) * len(KEY_COLUMNS)
@@ -78,12 +84,14 @@ def prepare(append: Append, mapper: Mapper[str]) -> PreparedAppend:
     """
     stored = [mapper.to_stored_event(event) for event in append.events]
     rows = [event_row(each, event.tags) for each, event in zip(stored, append.events, strict=True)]
-    conditions = Conditions(
-        expected=tuple(append.expected.items()),
-        claims=append.claims,
-        counters=append.counters,
-        boundary=append.boundary,
-    )
+    conditions = NO_CONDITIONS
+    if append.expected or append.claims != NO_CLAIMS or append.counters or append.boundary is not None:
+        conditions = Conditions(
+            expected=tuple(append.expected.items()),
+            claims=append.claims,
+            counters=append.counters,
+            boundary=append.boundary,
+        )
     return prepare_rows(
         append.tenant,
         append.command.command_id,
@@ -126,6 +134,7 @@ def prepare_rows(
         require_storable(tenant, rows, conditions, command)
         elements = (wire.text(tenant), wire.uuid(append_id), wire.int4(len(rows)), *_command_elements(command))
         event_elements = _event_elements(rows, metadata, conditions)
+        checked = _checked(rows, conditions)
     except UnicodeEncodeError as error:
         raise InvalidAppend("a text holds half of a surrogate pair, which has no UTF-8") from error
     except orjson.JSONEncodeError as error:
@@ -140,8 +149,10 @@ def prepare_rows(
         event_count=len(rows),
         elements=elements,
         event_elements=event_elements,
-        marks=tuple((row.topic, row.tags) for row in rows),
-        touched=tuple(_touched(tenant, append_id, rows, conditions, command)),
+        checked_count=len(checked),
+        checked_elements=_columns([_checked_elements(*each) for each in checked], len(CHECKED_COLUMNS)),
+        marks=tuple([(row.topic, row.tags) for row in rows]),
+        touched=_touched(tenant, append_id, [stream for stream, _, _ in checked], conditions, command),
         conditions=conditions,
         size=size,
         is_bulk=is_bulk,
@@ -155,21 +166,44 @@ def _event_elements(rows: Sequence[EventRow], metadata: JsonObject, conditions: 
     changes = _changes(conditions)
     # Claims and counters can be derived from the log: the first event of an append says what it changed.
     first = wire.blob(storable_json(metadata | {"changes": changes})) if changes else plain
-    columns = zip(
-        *(
-            (
-                wire.text(row.stream),
-                wire.int4(row.version),
-                wire.text(row.topic),
-                wire.int2(row.class_version),
-                wire.text(_array_literal(row.tags)) if row.tags else wire.NULL,
-                wire.blob(row.data),
-            )
-            for row in rows
-        ),
-        strict=True,
+    return (*_columns([_row_elements(row) for row in rows], len(EVENT_COLUMNS) - 1), first + plain * (len(rows) - 1))
+
+
+def _row_elements(row: EventRow) -> tuple[bytes, ...]:
+    return (
+        wire.text(row.stream),
+        wire.int4(row.version),
+        wire.text(row.topic),
+        wire.int2(row.class_version),
+        wire.text(_array_literal(row.tags)) if row.tags else wire.NULL,
+        wire.blob(row.data),
     )
-    return (*(b"".join(column) for column in columns), first + plain * (len(rows) - 1))
+
+
+def _columns(rows: Sequence[tuple[bytes, ...]], count: int) -> tuple[bytes, ...]:
+    """Return the elements of each of `count` columns, joined; most appends have one row."""
+    if len(rows) == 1:
+        return rows[0]
+    return tuple(map(b"".join, zip(*rows, strict=True))) if rows else (b"",) * count
+
+
+def _checked(rows: Sequence[EventRow], conditions: Conditions) -> Sequence[Checked]:
+    """Return each stream with the version that it must have, and whether it is written; None: with a gap."""
+    if len(rows) == 1 and rows[0].version is not None and not conditions.expected:
+        return [(str(rows[0].stream), rows[0].version - 1, True)]
+    versions: dict[str, list[int]] = {}
+    for row in rows:
+        if row.stream is not None and row.version is not None:
+            versions.setdefault(row.stream, []).append(row.version)
+    written: list[Checked] = []
+    for stream, found in versions.items():
+        first = min(found)
+        written.append((stream, first - 1, True if found == list(range(first, first + len(found))) else None))
+    return [*written, *((stream, version, False) for stream, version in conditions.expected)]
+
+
+def _checked_elements(stream: str, version: int, is_written: bool | None) -> tuple[bytes, ...]:  # noqa: FBT001
+    return wire.text(stream), wire.int4(version), wire.NULL if is_written is None else wire.boolean(is_written)
 
 
 def _changes(conditions: Conditions) -> JsonObject:
@@ -209,14 +243,14 @@ def _array_literal(tags: Iterable[str]) -> str:
 
 
 def _touched(
-    tenant: str, append_id: UUID, rows: Sequence[EventRow], conditions: Conditions, command: CommandRecord | None
-) -> Iterable[Touched]:
-    yield ("append", tenant, str(append_id))
-    for stream in {row.stream for row in rows if row.stream is not None} | {name for name, _ in conditions.expected}:
-        yield ("stream", tenant, stream)
-    for claim in {*conditions.claims.taken, *conditions.claims.released}:
-        yield ("claim", tenant, claim)
-    if conditions.tracked is not None:
-        yield ("tracked", tenant, conditions.tracked.application_name)
+    tenant: str, append_id: UUID, streams: Iterable[str], conditions: Conditions, command: CommandRecord | None
+) -> tuple[Touched, ...]:
+    touched: list[Touched] = [("append", tenant, append_id.int)]
+    touched += [("stream", tenant, stream) for stream in streams]
+    if conditions is not NO_CONDITIONS:
+        touched += [("claim", tenant, claim) for claim in {*conditions.claims.taken, *conditions.claims.released}]
+        if conditions.tracked is not None:
+            touched.append(("tracked", tenant, conditions.tracked.application_name))
     if command is not None and command.key is not None:
-        yield ("key", tenant, command.key.actor, command.key.key)
+        touched.append(("key", tenant, command.key.actor, command.key.key))
+    return tuple(dict.fromkeys(touched))

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import time_ns
 from typing import Any
 from uuid import UUID
@@ -77,7 +77,7 @@ class LogRecorder(library.Recorder):
         if not stored_events and tracking is None:
             return []
         rows = [
-            replace(event_row(stored, self._scope.tags), stream=self._scope.stream(stored.originator_id))
+            event_row(stored, self._scope.tags)._replace(stream=self._scope.stream(stored.originator_id))
             for stored in stored_events
         ]
         conditions = Conditions(claims=claims or Claims(), tracked=self._tracked(tracking))

@@ -1,12 +1,12 @@
 """An append as rows: what is stored, and what it asks of the log."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from eventstore.records import NO_CLAIMS, Boundary, Claims, Counter, Tracked
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(NamedTuple):
     """An event as it is stored; `stream` and `version` are None for one that has only tags."""
 
     stream: str | None

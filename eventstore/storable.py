@@ -7,7 +7,7 @@ from math import isfinite
 from eventstore.errors import InvalidAppend
 from eventstore.mapper import canonical_json
 from eventstore.records import CommandRecord
-from eventstore.rows import Conditions, EventRow
+from eventstore.rows import NO_CONDITIONS, Conditions, EventRow
 
 MOST_EVENTS = 5_000
 _MOST_NAMES = 20_000  # of streams, claims, tags, … in the conditions of one append
@@ -28,18 +28,17 @@ def require_storable(
         raise InvalidAppend(f"an append may have {MOST_EVENTS} events at the most, and this one has {len(rows)}")
     for row in rows:
         _require_numbers(row)
-    _require_conditions(conditions, has_events=bool(rows))
     if command is not None and command.key is not None and not 0 <= command.key.seconds <= _LONGEST_KEY_SECONDS:
         raise InvalidAppend(f"a key is remembered for 0 to {_LONGEST_KEY_SECONDS} seconds")
     _require_name(tenant)
     for row in rows:
         for name in (row.topic, *row.tags) if row.stream is None else (row.stream, row.topic, *row.tags):
             _require_name(name)
-    names = list(_names_of_conditions(conditions))
-    if len(names) > _MOST_NAMES:
-        raise InvalidAppend(f"conditions may have {_MOST_NAMES} names at the most, and these have {len(names)}")
-    for name in (*names, *_names_of_command(command)):
-        _require_name(name)
+    if command is not None:
+        for name in _names_of_command(command):
+            _require_name(name)
+    if conditions is not NO_CONDITIONS:
+        _require_conditions(conditions, has_events=bool(rows))
 
 
 def storable_json(value: object) -> bytes:
@@ -86,6 +85,11 @@ def _require_conditions(conditions: Conditions, *, has_events: bool) -> None:
     for position in positions:
         if not 0 <= position <= _HIGHEST_POSITION:
             raise InvalidAppend(f"a position is between 0 and {_HIGHEST_POSITION}, not {position}")
+    names = list(_names_of_conditions(conditions))
+    if len(names) > _MOST_NAMES:
+        raise InvalidAppend(f"conditions may have {_MOST_NAMES} names at the most, and these have {len(names)}")
+    for name in names:
+        _require_name(name)
 
 
 def _names_of_conditions(conditions: Conditions) -> Iterator[str]:
@@ -100,9 +104,7 @@ def _names_of_conditions(conditions: Conditions) -> Iterator[str]:
             yield from (*item.topics, *item.tags)
 
 
-def _names_of_command(command: CommandRecord | None) -> Iterator[str]:
-    if command is None:
-        return
+def _names_of_command(command: CommandRecord) -> Iterator[str]:
     yield from (name for name in (command.command_type, command.aggregate_id, command.user) if name is not None)
     if command.key is not None:
         yield from (command.key.actor, command.key.key)

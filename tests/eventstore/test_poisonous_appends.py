@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,8 +106,8 @@ POISONS = {
     **{f"too deep: {name}": poison for name, poison in documents_of(nested(10_000)).items()},
     **{f"no JSON: {name}": poison for name, poison in documents_of(object()).items()},
     **{f"too large: {name}": poison for name, poison in sizes().items()},
-    "a version without a stream": lambda: prepared(replace(row(), stream=None)),
-    "a stream without a version": lambda: prepared(replace(row(), version=None)),
+    "a version without a stream": lambda: prepared(row()._replace(stream=None)),
+    "a stream without a version": lambda: prepared(row()._replace(version=None)),
     "a counter named twice": lambda: prepared(row(), counters=(Counter("c", 1, 9), Counter("c", 1, 9))),
     "a claim without an event": lambda: prepared(claims=Claims(taken={"claim": "s"})),
 }

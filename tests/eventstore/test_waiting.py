@@ -1,7 +1,6 @@
 """The queue in front of the appender: bounded, fair between tenants, with imports behind people but not for ever."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -15,7 +14,7 @@ async def waiting():
     """Make an append that waits; its stream is its name."""
 
     def make(name: str = "s", tenant: str = "acme", size: int = 100, *, is_bulk: bool = False) -> Waiting:
-        append = replace(prepared(row(name), tenant=tenant, is_bulk=is_bulk), size=size)
+        append = prepared(row(name), tenant=tenant, is_bulk=is_bulk)._replace(size=size)
         return Waiting(append, asyncio.get_running_loop().create_future(), deadline=0)
 
     return make

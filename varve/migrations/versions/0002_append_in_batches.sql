@@ -81,8 +81,9 @@ create function varve.append(
     -- An element for each event, in the order of the appends.
     p_event_appends integer[], p_streams text[], p_versions integer[], p_topics text[], p_class_versions smallint[],
     p_event_tags text[], p_data bytea[], p_metadata bytea[],
-    -- An element for each stream that an append expects at a version without writing to it.
-    p_expect_appends integer[], p_expect_streams text[], p_expect_versions integer[],
+    -- An element for each stream of an append, with the version that it must have. What is written may begin a stream
+    -- with version 0 or 1; null stands for what is written with a gap, and is always refused.
+    p_checked_appends integer[], p_checked_streams text[], p_checked_versions integer[], p_are_written boolean[],
     -- An element for each claim; it is released where no stream takes it.
     p_claim_appends integer[], p_claims text[], p_claim_streams text[],
     p_counter_appends integer[], p_counters text[], p_counter_adds bigint[], p_counter_limits bigint[],
@@ -135,9 +136,10 @@ begin
             'result', case c.status when 'abandoned' then 'abandoned' else 'known' end, 'position', c.position,
             'command', c.id, 'status', c.status, 'outcome', c.outcome, 'error', c.error, 'recorded', c.executed_at))
         into found_answers
-        from unnest(p_tenants, p_ids, p_rounds) with ordinality as a (tenant, id, round, ordinal)
-        cross join lateral (select * from commands c where c.tenant = a.tenant and c.id = a.id limit 1) c
-        where a.round = this_round;
+        from unnest(p_ids) with ordinality as a (id, ordinal)
+        cross join lateral (select * from commands c
+                            where c.tenant = p_tenants[a.ordinal] and c.id = a.id limit 1) c
+        where p_rounds[a.ordinal] = this_round;
         if found_answers is not null then
             answers := answers || found_answers;
             none_refused := false;
@@ -151,12 +153,11 @@ begin
                 filter (where i.expires_at > append.recorded),
                 coalesce(bool_or(i.expires_at <= append.recorded), false)
             into found_answers, some_expired
-            from unnest(p_tenants, p_rounds, p_actors, p_keys, p_fingerprints) with ordinality
-                as a (tenant, round, actor, key, fingerprint, ordinal)
-            cross join lateral (select * from idempotency i
-                                where i.tenant = a.tenant and i.actor = a.actor and i.key = a.key limit 1) i
+            from unnest(p_actors, p_keys, p_fingerprints) with ordinality as a (actor, key, fingerprint, ordinal)
+            cross join lateral (select * from idempotency i where i.tenant = p_tenants[a.ordinal]
+                                and i.actor = a.actor and i.key = a.key limit 1) i
             cross join lateral (select * from commands c where c.tenant = i.tenant and c.id = i.command_id limit 1) c
-            where a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+            where p_rounds[a.ordinal] = this_round and (none_refused or not answers ? a.ordinal::text);
             if found_answers is not null then
                 answers := answers || found_answers;
                 none_refused := false;
@@ -164,33 +165,17 @@ begin
         end if;
 
         select jsonb_object_agg(w.append, jsonb_build_object(
-            'result', 'conflict', 'stream', w.stream, 'expected', w.expected, 'actual', coalesce(s.version, 0)))
+            'result', 'conflict', 'stream', w.stream, 'expected', w.version, 'actual', coalesce(s.version, 0)))
         into found_answers
-        from (
-            select e.append, a.tenant, e.stream, min(e.version) - 1 as expected,
-                   bool_and(e.follows_on) as follows_on, true as is_written
-            from (
-                select n.*, n.version = first_value(n.version) over one + row_number() over one - 1 as follows_on
-                from unnest(p_event_appends, p_streams, p_versions) with ordinality
-                    as n (append, stream, version, ordinal)
-                window one as (partition by n.append, n.stream order by n.ordinal)
-            ) e
-            join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = e.append
-            where a.round = this_round and e.stream is not null and (none_refused or not answers ? a.ordinal::text)
-            group by e.append, a.tenant, e.stream
-            union all
-            select e.append, a.tenant, e.stream, e.version, true, false
-            from unnest(p_expect_appends, p_expect_streams, p_expect_versions) as e (append, stream, version)
-            join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = e.append
-            where a.round = this_round and (none_refused or not answers ? a.ordinal::text)
-        ) w
-        left join lateral (select e.version from events e where e.tenant = w.tenant and e.stream = w.stream
+        from unnest(p_checked_appends, p_checked_streams, p_checked_versions, p_are_written)
+            as w (append, stream, version, is_written)
+        left join lateral (select e.version from events e where e.tenant = p_tenants[w.append] and e.stream = w.stream
                            order by e.version desc limit 1) s on true
-        where not w.follows_on
-           -- A stream may begin with version 0 or 1, and has no gaps.
-           or case when s.version is not null then s.version <> w.expected
-                   when w.is_written then w.expected not in (-1, 0)
-                   else w.expected <> 0 end;
+        where p_rounds[w.append] = this_round and (none_refused or not answers ? w.append::text)
+          and case when w.is_written is null then true
+                   when s.version is not null then s.version <> w.version
+                   when w.is_written then w.version not in (-1, 0)
+                   else w.version <> 0 end;
         if found_answers is not null then
             answers := answers || found_answers;
             none_refused := false;
@@ -201,9 +186,10 @@ begin
                 'result', 'claimed', 'claim', k.claim, 'stream', c.stream))
             into found_answers
             from unnest(p_claim_appends, p_claims, p_claim_streams) as k (append, claim, stream)
-            join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
-            cross join lateral (select * from claims c where c.tenant = a.tenant and c.claim = k.claim limit 1) c
-            where a.round = this_round and k.stream is not null and (none_refused or not answers ? a.ordinal::text)
+            cross join lateral (select * from claims c
+                                where c.tenant = p_tenants[k.append] and c.claim = k.claim limit 1) c
+            where p_rounds[k.append] = this_round and k.stream is not null
+              and (none_refused or not answers ? k.append::text)
               and not exists (select from unnest(p_claim_appends, p_claims, p_claim_streams) as r (append, claim, stream)
                               where r.append = k.append and r.claim = k.claim and r.stream is null);
             if found_answers is not null then
@@ -217,10 +203,9 @@ begin
                 'result', 'tracked', 'application', k.name, 'position', t.position))
             into found_answers
             from unnest(p_tracking_appends, p_tracking_names, p_tracking_positions) as k (append, name, position)
-            join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
-            cross join lateral (select * from tracking t where t.tenant = a.tenant and t.application_name = k.name
-                                and t.position >= k.position limit 1) t
-            where a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+            cross join lateral (select * from tracking t where t.tenant = p_tenants[k.append]
+                                and t.application_name = k.name and t.position >= k.position limit 1) t
+            where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text);
             if found_answers is not null then
                 answers := answers || found_answers;
                 none_refused := false;
@@ -230,24 +215,25 @@ begin
         if p_boundaries is not null then
             select jsonb_object_agg(b.append, jsonb_build_object('result', 'crossed', 'position', m.position))
             into found_answers
-            from jsonb_to_recordset(p_boundaries) as b (append integer, after bigint, topics text[], tags text[])
-            join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = b.append
+            from (select p_tenants[b.append] as tenant, b.*
+                  from jsonb_to_recordset(p_boundaries) as b (append integer, after bigint, topics text[], tags text[])
+                 ) b
             cross join lateral (
                 (select t.position from event_tags t
-                 where cardinality(b.tags) > 0 and t.tenant = a.tenant and t.tag = b.tags[1] and t.position > b.after
+                 where cardinality(b.tags) > 0 and t.tenant = b.tenant and t.tag = b.tags[1] and t.position > b.after
                    and (cardinality(b.topics) = 0 or t.topic = any (b.topics))
                    -- A scalar subquery: a plan made for a small table would have `not exists` hash all tags of the tenant.
                    and not exists (select from unnest(b.tags[2:]) as o (tag)
-                                   where (select u.position from event_tags u where u.tenant = a.tenant
+                                   where (select u.position from event_tags u where u.tenant = b.tenant
                                           and u.tag = o.tag and u.position = t.position limit 1) is null)
                  order by t.position limit 1)
                 union all
                 (select e.position from events e
-                 where cardinality(b.tags) = 0 and e.position > b.after and e.tenant = a.tenant
+                 where cardinality(b.tags) = 0 and e.position > b.after and e.tenant = b.tenant
                    and (cardinality(b.topics) = 0 or e.topic = any (b.topics))
                  order by e.position limit 1)
             ) m
-            where a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+            where p_rounds[b.append] = this_round and (none_refused or not answers ? b.append::text);
             if found_answers is not null then
                 answers := answers || found_answers;
                 none_refused := false;
@@ -258,15 +244,15 @@ begin
         -- ones of this round may have room without it and are asked to come again, each in a round of its own.
         if p_counters is not null then
             with wanted as (
-                select a.tenant, k.append, k.counter, k.add, k.most,
+                select k.tenant, k.append, k.counter, k.add, k.most,
                        coalesce(c.value, 0)
-                       + sum(k.add) over (partition by a.tenant, k.counter order by k.append) as total
-                from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
-                    as k (append, counter, add, most)
-                join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
+                       + sum(k.add) over (partition by k.tenant, k.counter order by k.append) as total
+                from (select p_tenants[k.append] as tenant, k.*
+                      from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
+                          as k (append, counter, add, most)) k
                 left join lateral (select * from counters c
-                                   where c.tenant = a.tenant and c.counter = k.counter limit 1) c on true
-                where a.round = this_round and (none_refused or not answers ? a.ordinal::text)
+                                   where c.tenant = k.tenant and c.counter = k.counter limit 1) c on true
+                where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
             ), refused as (
                 select w.tenant, min(w.append) as append from wanted w
                 where w.total > w.most or w.total < 0 group by w.tenant
@@ -283,45 +269,42 @@ begin
                 none_refused := false;
             end if;
             insert into counters as c (tenant, counter, value)
-            select a.tenant, k.counter, sum(k.add)
+            select p_tenants[k.append], k.counter, sum(k.add)
             from unnest(p_counter_appends, p_counters, p_counter_adds) as k (append, counter, add)
-            join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
-            where a.round = this_round and (none_refused or not answers ? a.ordinal::text)
-            group by a.tenant, k.counter
+            where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
+            group by 1, 2
             on conflict (tenant, counter) do update set value = c.value + excluded.value;
         end if;
 
         if p_claims is not null then
             delete from claims c
             using unnest(p_claim_appends, p_claims, p_claim_streams) as k (append, claim, stream)
-            join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
-            where c.tenant = a.tenant and c.claim = k.claim and k.stream is null
-              and a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+            where c.tenant = p_tenants[k.append] and c.claim = k.claim and k.stream is null
+              and p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text);
             insert into claims (tenant, claim, stream)
-            select a.tenant, k.claim, k.stream
+            select p_tenants[k.append], k.claim, k.stream
             from unnest(p_claim_appends, p_claims, p_claim_streams) as k (append, claim, stream)
-            join unnest(p_tenants, p_rounds) with ordinality as a (tenant, round, ordinal) on a.ordinal = k.append
-            where k.stream is not null and a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+            where k.stream is not null and p_rounds[k.append] = this_round
+              and (none_refused or not answers ? k.append::text);
         end if;
 
         if p_tracking_names is not null then
             insert into tracking as t (tenant, application_name, position, append_id)
-            select a.tenant, k.name, k.position, a.id
+            select p_tenants[k.append], k.name, k.position, p_ids[k.append]
             from unnest(p_tracking_appends, p_tracking_names, p_tracking_positions) as k (append, name, position)
-            join unnest(p_tenants, p_ids, p_rounds) with ordinality as a (tenant, id, round, ordinal) on a.ordinal = k.append
-            where a.round = this_round and (none_refused or not answers ? a.ordinal::text)
+            where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
             on conflict (tenant, application_name) do update
             set position = excluded.position, append_id = excluded.append_id;
         end if;
 
+        -- Arrays are unnested in their order, so rows are numbered as they come.
         insert into events (tenant, position, stream, version, topic, class_version, tags, command_id, data, metadata,
                             recorded_at)
-        select a.tenant, round_start + row_number() over (order by e.ordinal), e.stream, e.version, e.topic,
-               e.class_version, coalesce(e.tags::text[], '{}'), a.id, e.data, e.metadata, append.recorded
+        select p_tenants[e.append], round_start + row_number() over (), e.stream, e.version, e.topic, e.class_version,
+               coalesce(e.tags::text[], '{}'), p_ids[e.append], e.data, e.metadata, append.recorded
         from unnest(p_event_appends, p_streams, p_versions, p_topics, p_class_versions, p_event_tags, p_data, p_metadata)
-            with ordinality as e (append, stream, version, topic, class_version, tags, data, metadata, ordinal)
-        join unnest(p_tenants, p_ids, p_rounds) with ordinality as a (tenant, id, round, ordinal) on a.ordinal = e.append
-        where a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+            as e (append, stream, version, topic, class_version, tags, data, metadata)
+        where p_rounds[e.append] = this_round and (none_refused or not answers ? e.append::text);
         get diagnostics reached = row_count;
         reached := round_start + reached;
 
@@ -334,15 +317,15 @@ begin
             insert into commands (tenant, id, command_type, aggregate_id, data, metadata, user_id, status, position,
                                   outcome, error, executed_at)
             -- A command without events answers the head that its decision may have seen: enough to wait for.
-            select a.tenant, a.id, a.command_type, a.aggregate_id, a.data, a.metadata, a.user_id, a.status,
+            select p_tenants[a.ordinal], a.id, a.command_type, a.aggregate_id, a.data, a.metadata, a.user_id, a.status,
                    a.position, a.outcome, a.error, append.recorded
             from (
-                select u.*, round_start + sum(u.event_count) over (order by u.ordinal) as position
-                from unnest(p_tenants, p_ids, p_rounds, p_event_counts, p_command_types, p_aggregates, p_command_data,
-                            p_command_metadata, p_users, p_statuses, p_outcomes, p_errors) with ordinality
-                    as u (tenant, id, round, event_count, command_type, aggregate_id, data, metadata, user_id, status,
-                          outcome, error, ordinal)
-                where u.round = this_round and (none_refused or not answers ? u.ordinal::text)
+                select u.*, round_start + sum(u.event_count) over (rows unbounded preceding) as position
+                from unnest(p_ids, p_event_counts, p_command_types, p_aggregates, p_command_data, p_command_metadata,
+                            p_users, p_statuses, p_outcomes, p_errors) with ordinality
+                    as u (id, event_count, command_type, aggregate_id, data, metadata, user_id, status, outcome, error,
+                          ordinal)
+                where p_rounds[u.ordinal] = this_round and (none_refused or not answers ? u.ordinal::text)
             ) a
             where a.command_type is not null;
         end if;
@@ -350,17 +333,17 @@ begin
         if p_keys is not null then
             if some_expired then
                 delete from idempotency i
-                using unnest(p_tenants, p_rounds, p_actors, p_keys, p_key_seconds) with ordinality
-                    as a (tenant, round, actor, key, seconds, ordinal)
-                where i.tenant = a.tenant and i.actor = a.actor and i.key = a.key and a.seconds is not null
-                  and a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+                using unnest(p_actors, p_keys, p_key_seconds) with ordinality as a (actor, key, seconds, ordinal)
+                where i.tenant = p_tenants[a.ordinal] and i.actor = a.actor and i.key = a.key and a.seconds is not null
+                  and p_rounds[a.ordinal] = this_round and (none_refused or not answers ? a.ordinal::text);
             end if;
             insert into idempotency (tenant, actor, key, fingerprint, command_id, expires_at)
-            select a.tenant, a.actor, a.key, a.fingerprint, a.id, append.recorded + make_interval(secs => a.seconds)
-            from unnest(p_tenants, p_ids, p_rounds, p_actors, p_keys, p_fingerprints, p_key_seconds) with ordinality
-                as a (tenant, id, round, actor, key, fingerprint, seconds, ordinal)
+            select p_tenants[a.ordinal], a.actor, a.key, a.fingerprint, a.id,
+                   append.recorded + make_interval(secs => a.seconds)
+            from unnest(p_ids, p_actors, p_keys, p_fingerprints, p_key_seconds) with ordinality
+                as a (id, actor, key, fingerprint, seconds, ordinal)
             where a.key is not null and a.seconds is not null
-              and a.round = this_round and (none_refused or not answers ? a.ordinal::text);
+              and p_rounds[a.ordinal] = this_round and (none_refused or not answers ? a.ordinal::text);
         end if;
     end loop;
     if answers = '{}' then
