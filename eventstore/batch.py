@@ -1,6 +1,8 @@
 """Folds waiting appends into the one call that stores them, and takes its answer apart."""
 
+import functools
 import itertools
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,11 +168,38 @@ class Batch:
 
 
 def _are_independent(appends: Sequence[PreparedAppend]) -> bool:
-    """Whether it is plain that no two of `appends` touch the same; most are."""
-    if any(each.is_resent_alone or each.conditions.boundary is not None for each in appends):
+    """Whether it is plain that no two of `appends` touch the same, which is so in most batches."""
+    if any(each.is_resent_alone for each in appends):
         return False
     touched = [touched for each in appends for touched in each.touched]
-    return len(set(touched)) == len(touched)
+    if len(set(touched)) < len(touched):
+        return False
+    bounded = [(number, each) for number, each in enumerate(appends) if each.conditions.boundary is not None]
+    return not bounded or not _cross(appends, bounded)
+
+
+def _cross(appends: Sequence[PreparedAppend], bounded: Iterable[tuple[int, PreparedAppend]]) -> bool:
+    """Whether an event of one append may be in the boundary of another; now and then it only seems so.
+
+    Who has events, who has a tag, who has a topic: each is a set of numbers of appends, and they are sets of bits.
+    """
+    having: defaultdict[tuple[str, ...], int] = defaultdict(int)
+    for number, append in enumerate(appends):
+        for topic, tags in append.marks:
+            having[append.tenant,] |= 1 << number
+            having[append.tenant, "topic", topic] |= 1 << number
+            for tag in tags:
+                having[append.tenant, "tag", tag] |= 1 << number
+    for number, append in bounded:
+        for item in append.conditions.boundary.items if append.conditions.boundary else ():
+            found = having[append.tenant,] & ~(1 << number)
+            for tag in item.tags:
+                found &= having[append.tenant, "tag", tag]
+            if found and item.topics:
+                found &= functools.reduce(operator.or_, (having[append.tenant, "topic", each] for each in item.topics))
+            if found:
+                return True
+    return False
 
 
 class _Rounds:

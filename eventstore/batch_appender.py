@@ -20,6 +20,7 @@ from domain.shared.ids import uuid7
 from eventstore.background import running_beside
 from eventstore.batch import Abandoned, Again, Batch, BatchAnswer, Outcome, known
 from eventstore.errors import EventStoreError, HistoryChanged, InvalidAppend, StoreUnavailable
+from eventstore.pace import Pace
 from eventstore.prepare import PreparedAppend
 from eventstore.records import Appended
 from eventstore.waiting import BatchLimits, Waiting, WaitingAppends
@@ -110,13 +111,20 @@ class BatchAppender:
 
     async def run(self) -> None:
         """Append until cancelled; callers that still wait are then told that their outcome is unknown."""
+        pace = Pace()
         try:
             while True:
                 await self._is_due.wait()
                 self._is_due.clear()
-                while batch := self._waiting.take():
+                answered = 0
+                while batch := self._waiting.take(pace.share(len(self._waiting), answered)):
+                    pace.began()
                     await self._store(batch)
-                    await asyncio.sleep(0)  # whoever was answered may append again, into the next batch
+                    pace.ended(len(batch))
+                    answered = len(batch)
+                    if not (pace.takes_turns and self._waiting):
+                        await asyncio.sleep(0)  # whoever was answered may append again, into the next batch
+                        answered = 0
         finally:
             self._is_stopped = True
             for waiting in self._waiting.drain():

@@ -162,11 +162,11 @@ def prepare_rows(
 def _event_elements(rows: Sequence[EventRow], metadata: JsonObject, conditions: Conditions) -> tuple[bytes, ...]:
     if not rows:
         return (b"",) * len(EVENT_COLUMNS)
-    plain = wire.blob(storable_json(metadata))
-    changes = _changes(conditions)
+    changes = None if conditions is NO_CONDITIONS else _changes(conditions)
     # Claims and counters can be derived from the log: the first event of an append says what it changed.
-    first = wire.blob(storable_json(metadata | {"changes": changes})) if changes else plain
-    return (*_columns([_row_elements(row) for row in rows], len(EVENT_COLUMNS) - 1), first + plain * (len(rows) - 1))
+    first = wire.blob(storable_json(metadata | {"changes": changes} if changes else metadata))
+    others = (wire.blob(storable_json(metadata)) if changes else first) * (len(rows) - 1) if len(rows) > 1 else b""
+    return (*_columns([_row_elements(row) for row in rows], len(EVENT_COLUMNS) - 1), first + others)
 
 
 def _row_elements(row: EventRow) -> tuple[bytes, ...]:

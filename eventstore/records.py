@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -146,8 +146,7 @@ class Append:
     is_bulk: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """The outcome of an append.
 
     `position` is the last event's, or the log's head when there was none. `is_repeated` says that the same command or

@@ -85,23 +85,24 @@ def _require_conditions(conditions: Conditions, *, has_events: bool) -> None:
     for position in positions:
         if not 0 <= position <= _HIGHEST_POSITION:
             raise InvalidAppend(f"a position is between 0 and {_HIGHEST_POSITION}, not {position}")
-    names = list(_names_of_conditions(conditions))
+    names = _names_of_conditions(conditions)
     if len(names) > _MOST_NAMES:
         raise InvalidAppend(f"conditions may have {_MOST_NAMES} names at the most, and these have {len(names)}")
     for name in names:
         _require_name(name)
 
 
-def _names_of_conditions(conditions: Conditions) -> Iterator[str]:
+def _names_of_conditions(conditions: Conditions) -> list[str]:
     claims = conditions.claims
-    yield from (*claims.taken, *claims.taken.values(), *claims.released)
-    yield from (counter.name for counter in conditions.counters)
-    yield from (stream for stream, _ in conditions.expected)
+    names = [*claims.taken, *claims.taken.values(), *claims.released]
+    names += [counter.name for counter in conditions.counters]
+    names += [stream for stream, _ in conditions.expected]
     if conditions.tracked is not None:
-        yield conditions.tracked.application_name
+        names.append(conditions.tracked.application_name)
     if conditions.boundary is not None:
         for item in conditions.boundary.items:
-            yield from (*item.topics, *item.tags)
+            names += [*item.topics, *item.tags]
+    return names
 
 
 def _names_of_command(command: CommandRecord) -> Iterator[str]:
@@ -120,12 +121,10 @@ def _require_name(name: str) -> None:
 
 def _is_finite(value: object) -> bool:
     """Whether all numbers of a JSON document are; its depth was found to be bounded before."""
-    match value:
-        case float():
-            return isfinite(value)
-        case dict():
-            return all(map(_is_finite, value.values()))
-        case list() | tuple():
-            return all(map(_is_finite, value))
-        case _:
-            return True
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, dict):
+        return all(each is None or isinstance(each, str) or _is_finite(each) for each in value.values())
+    if isinstance(value, list | tuple):
+        return all(each is None or isinstance(each, str) or _is_finite(each) for each in value)
+    return True

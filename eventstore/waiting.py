@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _BULK_PATIENCE = 8
 """How many batches may leave without a bulk append that waits; then one goes first."""
 
+_EVERYTHING = 1 << 62
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
@@ -104,17 +106,18 @@ class WaitingAppends:
             self._note(each, 1)
         self._again.extendleft(reversed(waiting))
 
-    def take(self) -> list[Waiting]:
-        """Take the next batch out; those whose callers are gone are dropped."""
+    def take(self, most: int = _EVERYTHING) -> list[Waiting]:
+        """Take the next batch out, of `most` appends or fewer; those whose callers are gone are dropped."""
         limits, batch = self._limits, _Batch(self._limits.bytes)
-        while self._again and batch.fits(self._again[0], limits.appends):
+        most = min(most, limits.appends)
+        while self._again and batch.fits(self._again[0], most):
             self._move(self._again.popleft(), batch)
         if not self._again:
             if self._batches_without_bulk >= _BULK_PATIENCE:
                 self._fill(self._bulk, batch, len(batch.appends) + 1)
-            self._fill(self._interactive, batch, limits.appends)
-            most_with_bulk = len(batch.appends) + limits.bulk_appends if batch.appends else limits.appends
-            self._fill(self._bulk, batch, min(limits.appends, most_with_bulk))
+            self._fill(self._interactive, batch, most)
+            most_with_bulk = len(batch.appends) + limits.bulk_appends if batch.appends else most
+            self._fill(self._bulk, batch, min(most, most_with_bulk))
         has_bulk = any(waiting.prepared.is_bulk for waiting in batch.appends)
         self._batches_without_bulk = 0 if has_bulk or not self._bulk.queues else self._batches_without_bulk + 1
         return batch.appends

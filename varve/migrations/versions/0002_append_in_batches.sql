@@ -107,6 +107,7 @@ declare
     found_answers jsonb;
     none_refused  boolean := true;
     some_expired  boolean;
+    is_crowded    boolean;
 begin
     -- Writers stand in line until they commit, so positions become visible in order. Every later statement has a
     -- fresh snapshot; a check in the lock's own statement would see a stale one.
@@ -240,33 +241,46 @@ begin
             end if;
         end if;
 
-        -- Last, so that what passes here is written. A tenant's first append that finds no room is refused; its later
-        -- ones of this round may have room without it and are asked to come again, each in a round of its own.
+        -- Last, so that what passes here is written.
         if p_counters is not null then
-            with wanted as (
-                select k.tenant, k.append, k.counter, k.add, k.most,
-                       coalesce(c.value, 0)
-                       + sum(k.add) over (partition by k.tenant, k.counter order by k.append) as total
-                from (select p_tenants[k.append] as tenant, k.*
-                      from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
-                          as k (append, counter, add, most)) k
-                left join lateral (select * from counters c
-                                   where c.tenant = k.tenant and c.counter = k.counter limit 1) c on true
-                where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
-            ), refused as (
-                select w.tenant, min(w.append) as append from wanted w
-                where w.total > w.most or w.total < 0 group by w.tenant
-            )
-            select jsonb_object_agg(w.append, case when w.append = r.append
-                then jsonb_build_object('result', 'limited', 'counter', w.counter, 'value', w.total - w.add,
-                                        'limit', w.most)
-                else jsonb_build_object('result', 'again') end)
-            into found_answers
-            from wanted w join refused r on r.tenant = w.tenant
-            where w.append > r.append or (w.append = r.append and (w.total > w.most or w.total < 0));
-            if found_answers is not null then
-                answers := answers || found_answers;
-                none_refused := false;
+            select bool_or(coalesce(c.value, 0) + k.raised > k.most or coalesce(c.value, 0) + k.lowered < 0)
+            into is_crowded
+            from (select p_tenants[k.append] as tenant, k.counter, sum(greatest(k.add, 0)) as raised,
+                         sum(least(k.add, 0)) as lowered, min(k.most) as most
+                  from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
+                      as k (append, counter, add, most)
+                  where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
+                  group by 1, 2) k
+            left join lateral (select * from counters c
+                               where c.tenant = k.tenant and c.counter = k.counter limit 1) c on true;
+            -- In this order not all have room. A tenant's first append that finds none is refused; its later ones of
+            -- this round may have room without it and are asked to come again, each in a round of its own.
+            if is_crowded then
+                with wanted as (
+                    select k.tenant, k.append, k.counter, k.add, k.most,
+                           coalesce(c.value, 0)
+                           + sum(k.add) over (partition by k.tenant, k.counter order by k.append) as total
+                    from (select p_tenants[k.append] as tenant, k.*
+                          from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
+                              as k (append, counter, add, most)) k
+                    left join lateral (select * from counters c
+                                       where c.tenant = k.tenant and c.counter = k.counter limit 1) c on true
+                    where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
+                ), refused as (
+                    select w.tenant, min(w.append) as append from wanted w
+                    where w.total > w.most or w.total < 0 group by w.tenant
+                )
+                select jsonb_object_agg(w.append, case when w.append = r.append
+                    then jsonb_build_object('result', 'limited', 'counter', w.counter, 'value', w.total - w.add,
+                                            'limit', w.most)
+                    else jsonb_build_object('result', 'again') end)
+                into found_answers
+                from wanted w join refused r on r.tenant = w.tenant
+                where w.append > r.append or (w.append = r.append and (w.total > w.most or w.total < 0));
+                if found_answers is not null then
+                    answers := answers || found_answers;
+                    none_refused := false;
+                end if;
             end if;
             insert into counters as c (tenant, counter, value)
             select p_tenants[k.append], k.counter, sum(k.add)
