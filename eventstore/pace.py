@@ -1,6 +1,9 @@
 """Decides how much of what waits goes into the next batch, so that the server works while Python does."""
 
 import time
+from collections.abc import Callable
+
+Seconds = Callable[[], float]
 
 _WEIGHT = 0.2
 """Of the newest batch in the moving averages."""
@@ -15,23 +18,26 @@ class Pace:
     is the commit, and everything goes into one batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Seconds = time.perf_counter, worked: Seconds = time.thread_time) -> None:
+        """Take a clock, and how long this thread has had a processor."""
+        self._clock = clock
+        self._worked = worked
         self._call_seconds = 0.0
-        self._work_seconds = 0.0  # of this thread's processor, for each append
+        self._work_seconds = 0.0  # for each append
         self._started = 0.0
-        self._worked = time.thread_time()
+        self._worked_before = worked()
         self._last = 0
 
     def began(self) -> None:
         """Note that a batch is on its way."""
-        self._started = time.perf_counter()
+        self._started = self._clock()
 
     def ended(self, appends: int) -> None:
         """Note that a batch of so many appends was answered."""
-        worked = time.thread_time()
-        self._call_seconds += _WEIGHT * (time.perf_counter() - self._started - self._call_seconds)
-        self._work_seconds += _WEIGHT * ((worked - self._worked) / appends - self._work_seconds)
-        self._worked = worked
+        worked = self._worked()
+        self._call_seconds += _WEIGHT * (self._clock() - self._started - self._call_seconds)
+        self._work_seconds += _WEIGHT * ((worked - self._worked_before) / appends - self._work_seconds)
+        self._worked_before = worked
         self._last = appends
 
     @property

@@ -31,6 +31,14 @@ async def test_appends_leave_in_the_order_in_which_they_came(waiting):
     assert [names(queue.take()) for _ in range(3)] == [["0", "1", "2"], ["3", "4"], []]
 
 
+async def test_no_more_leave_than_are_asked_for(waiting):
+    queue = WaitingAppends(BatchLimits())
+    for number in range(3):
+        queue.add(waiting(f"{number}"))
+    queue.add(waiting("import", is_bulk=True))
+    assert [names(queue.take(2)) for _ in range(3)] == [["0", "1"], ["2", "import"], []]
+
+
 async def test_a_tenant_with_a_thousand_delays_another_by_no_batch(waiting):
     queue = WaitingAppends(BatchLimits())
     for number in range(1000):
