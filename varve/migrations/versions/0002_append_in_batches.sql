@@ -44,6 +44,9 @@ grant select on varve.counters, varve.tracking to varve_writer, varve_admin;
 
 -- The log's history -------------------------------------------------------------------------------------------------
 
+-- Tokens begin with the log's id: its first four hexadecimal digits, which every epoch carries from now on.
+update varve.log_epochs set epoch = left(log_id::text, 4) || epoch where length(epoch) = 8;
+
 create function varve.mark_epoch(p_head bigint, p_is_restored boolean default false) returns text
     language plpgsql volatile security definer set search_path = varve, pg_temp
 as $$
@@ -57,8 +60,8 @@ begin
         return newest.epoch;
     end if;
     insert into log_epochs (number, epoch, log_id, timeline, system_identifier, fork_position)
-    values (newest.number + 1, substr(replace(gen_random_uuid()::text, '-', ''), 1, 8), newest.log_id, timeline, system,
-            p_head)
+    values (newest.number + 1, left(newest.log_id::text, 4) || left(gen_random_uuid()::text, 8), newest.log_id, timeline,
+            system, p_head)
     returning log_epochs.epoch into newest.epoch;
     return newest.epoch;
 end

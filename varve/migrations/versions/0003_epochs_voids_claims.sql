@@ -1,28 +1,5 @@
 -- The log's history -------------------------------------------------------------------------------------------------
 
--- Tokens begin with the log's id: its first four hexadecimal digits, which every epoch carries from now on.
-update varve.log_epochs set epoch = left(log_id::text, 4) || epoch where length(epoch) = 8;
-
-create or replace function varve.mark_epoch(p_head bigint, p_is_restored boolean default false) returns text
-    language plpgsql volatile security definer set search_path = varve, pg_temp
-as $$
-declare
-    newest    log_epochs;
-    timeline  text := left(pg_walfile_name(pg_current_wal_lsn()), 8);
-    system    text := (select s.system_identifier::text from pg_control_system() s);
-begin
-    select * into newest from log_epochs order by number desc limit 1;
-    if newest.timeline = timeline and newest.system_identifier = system and not p_is_restored then
-        return newest.epoch;
-    end if;
-    insert into log_epochs (number, epoch, log_id, timeline, system_identifier, fork_position)
-    values (newest.number + 1, left(newest.log_id::text, 4) || left(gen_random_uuid()::text, 8), newest.log_id, timeline,
-            system, p_head)
-    returning log_epochs.epoch into newest.epoch;
-    return newest.epoch;
-end
-$$;
-
 create function varve.check_epoch() returns text
     language plpgsql volatile security definer set search_path = varve, pg_temp
 as $$
