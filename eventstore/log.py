@@ -1,18 +1,22 @@
 """Reads the whole log in its one order, in bounded windows of positions."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 import psycopg
 from psycopg.rows import tuple_row
 
 from domain.shared.events import Event
+from eventstore.decoding import collection_put_off
 from eventstore.errors import UnknownEventType
-from eventstore.log_filter import EVERYTHING, LogFilter, Span, window_query
+from eventstore.log_filter import EVERYTHING, LARGE, LogFilter, Span, window_query
 from eventstore.mapper import EventTypes
-from eventstore.records import EventMetadata, RecordedEvent
+from eventstore.records import RecordedEvent
 
 BEFORE_WINDOW = """
 select (select epoch from varve.log_epochs order by number desc limit 1),
@@ -26,7 +30,7 @@ A window's plan is made once for each session, maybe while the log is still smal
 it may only use indexes, and these in their order.
 """
 
-_POSITION, _DATA, _IS_VOIDED = 1, 6, 9  # columns of a window
+_POSITION, _DATA, _METADATA, _SIZE, _IS_VOIDED = 1, 6, 7, 9, 10  # columns of a window
 _DECODED_AT_ONCE = 500_000  # bytes, some milliseconds
 _OCTETS = 4_000_000
 _SPAN = 100_000
@@ -89,7 +93,7 @@ class LogReader:
 
         Raises:
             UnknownEvent: newer code wrote the first of them.
-            ValidationError: the first of them does not fit its class.
+            ValidationError: the first of them does not fit its class. (Metadata are decoded when they are asked for.)
         """
         return await self.decode(await self.fetch(connection, after, limit, wanted))
 
@@ -98,27 +102,26 @@ class LogReader:
     ) -> FetchedRows:
         """Return the rows of a window for `decode`, which needs the connection no more."""
         span = Span(after, after + self._span, limit, self._octets)
-        query, parameters = window_query(wanted, span)
-        async with connection.pipeline():
-            before = await connection.execute(BEFORE_WINDOW, prepare=True)
-            cursor = connection.cursor(row_factory=tuple_row, binary=True)
-            await cursor.execute(query, parameters, prepare=True)
-        epoch, head, *_ = await before.fetchone() or ("", 0)
-        rows = await cursor.fetchall()
+        epoch, head, rows = await _read(connection, *window_query(wanted, span))
         last = rows[-1][_POSITION] if rows else after
-        if rows and rows[-1][_DATA] is None:
-            rows.pop()
-            scanned_to = last - 1
-        elif len(rows) == limit:
-            scanned_to = last
-        else:
-            scanned_to = max(last, min(span.upto, head))
-        return FetchedRows([row[:_IS_VOIDED] for row in rows if not row[_IS_VOIDED]], scanned_to, head, epoch)
+        scanned_to = last if len(rows) == limit else max(last, min(span.upto, head))
+        if wanted.leaves_out_voided:
+            rows = [row for row in rows if not row[_IS_VOIDED]]
+        if any(map(itemgetter(_SIZE), rows)):
+            fitting = rows[: _fitting(rows, self._octets)]
+            if len(fitting) < len(rows):
+                scanned_to = rows[len(fitting)][_POSITION] - 1
+            large = [row[_POSITION] for row in fitting if row[_SIZE]]
+            epoch_of_large, _, found = await _read(connection, LARGE, {"positions": large})
+            if (epoch_of_large, len(found)) != (epoch, len(large)):  # behind a pooler another server has taken over
+                return await self.fetch(connection, after, limit, wanted)
+            rows = _filled(fitting, found)
+        return FetchedRows(rows, scanned_to, head, epoch)
 
     async def decode(self, fetched: FetchedRows) -> Window:
         """Return the window; see `window` for what is raised."""
         rows = fetched.rows
-        if sum(len(row[_DATA]) for row in rows) > _DECODED_AT_ONCE:
+        if sum([len(row[_DATA]) for row in rows]) > _DECODED_AT_ONCE:
             # On a thread: the event loop has leases to renew.
             events = await asyncio.to_thread(_decode_known, rows, self._event_types.decode)
         else:
@@ -129,36 +132,58 @@ class LogReader:
 
 
 def decode_rows(rows: Sequence[Any], decode: Callable[[str, int, bytes], Event]) -> list[RecordedEvent]:
-    """Return rows of the log, in the order of the window's columns, as events."""
-    return [_decode_row(row, decode) for row in rows]
+    """Return rows of the log, which begin with the columns of a window, as events."""
+    events: list[RecordedEvent] = []
+    _decode_rows(rows, decode, events)
+    return events
 
 
 def _decode_known(rows: Sequence[Any], decode: Callable[[str, int, bytes], Event]) -> list[RecordedEvent]:
     """Return the events up to the first that can't be decoded; raise what is wrong with it when it is the first."""
     events: list[RecordedEvent] = []
-    for row in rows:
-        try:
-            events.append(_decode_row(row, decode))
-        except (UnknownEventType, ValueError) as error:
-            if events:
-                break
-            if isinstance(error, UnknownEventType):
-                raise UnknownEvent(error.topic, error.class_version, row[_POSITION]) from error
+    try:
+        _decode_rows(rows, decode, events)
+    except UnknownEventType as error:
+        if not events:
+            raise UnknownEvent(error.topic, error.class_version, rows[0][_POSITION]) from error
+    except ValueError:
+        if not events:
             raise
     return events
 
 
-def _decode_row(row: Any, decode: Callable[[str, int, bytes], Event]) -> RecordedEvent:
-    tenant, position, stream, version, topic, class_version, data, metadata, recorded_at = row
-    return RecordedEvent(
-        tenant=tenant,
-        position=position,
-        stream=stream,
-        version=version,
-        event=decode(topic, class_version, data),
-        metadata=EventMetadata.model_validate_json(metadata),
-        recorded_at=recorded_at,
-    )
+def _decode_rows(rows: Sequence[Any], decode: Callable[[str, int, bytes], Event], events: list[RecordedEvent]) -> None:
+    """Append the events of `rows` to `events`, up to one that can't be decoded."""
+    with collection_put_off():
+        for row in rows:
+            tenant, position, stream, version, topic, class_version, data, metadata, recorded_at = row[:_SIZE]
+            event = decode(topic, class_version, data)
+            # By position, not by name: this line runs a million times.
+            events.append(RecordedEvent(tenant, position, stream, version, event, metadata, recorded_at))
+
+
+async def _read(
+    connection: psycopg.AsyncConnection[Any], query: str, parameters: Mapping[str, Any]
+) -> tuple[str, int, list[Any]]:
+    """Return the log's epoch, its head, and the rows that `query` gives after them in the same transaction."""
+    async with connection.pipeline():
+        before = await connection.execute(BEFORE_WINDOW, prepare=True)
+        cursor = connection.cursor(row_factory=tuple_row, binary=True)
+        await cursor.execute(query, parameters, prepare=True)
+    epoch, head, *_ = await before.fetchone() or ("", 0)
+    return epoch, head, await cursor.fetchall()
+
+
+def _fitting(rows: Sequence[Any], octets: int) -> int:
+    """Return how many rows, from the first on, have no more than `octets` together; one always fits."""
+    sizes = (row[_SIZE] or len(row[_DATA]) + len(row[_METADATA]) for row in rows)
+    return max(1, bisect_right(list(accumulate(sizes)), octets))
+
+
+def _filled(rows: Sequence[Any], found: Sequence[Any]) -> list[Any]:
+    """Return `rows` with the bytes that they lack."""
+    contents = {position: content for position, *content in found}
+    return [(*row[:_DATA], *contents[row[_POSITION]], *row[_METADATA + 1 :]) if row[_SIZE] else row for row in rows]
 
 
 async def head(connection: psycopg.AsyncConnection[Any]) -> int:

@@ -4,29 +4,26 @@ from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 from zlib import crc32
 
-_COLUMNS = "tenant, position, stream, version, topic, class_version, data, metadata, recorded_at"
-
-# The row whose bytes cross the bound is answered without its data, so that the reader knows where the window ended. An
-# event that is bigger than the bound counts as if it just filled a window: else it would stop every reader.
+_COLUMNS = (
+    "tenant, position, stream, version, topic, class_version, data, metadata, recorded_at,"
+    " octet_length(data) + octet_length(metadata) as size"
+)
+# An event that is bigger than its share is answered without its bytes, so that no answer holds more than its octets,
+# whatever the events are like. A running sum would say it exactly, and cost more than reading the rows. Null is the
+# cheapest value on the wire and in Python, so the usual row has it in the last columns.
 _BOUNDED = """
-select tenant, position, stream, version, topic, class_version, data, metadata, recorded_at, is_voided
-from (
-    select e.tenant, e.position, e.stream, e.version, e.topic, e.class_version,
-           case when octets <= %(octets)s then e.data end as data, e.metadata, e.recorded_at,
-           {is_voided} as is_voided, octets - size as octets_before
-    from (
-        select e.*, sum(size) over (order by position rows unbounded preceding) as octets
-        from (
-            select e.*, least(octet_length(data) + octet_length(metadata), %(octets)s::integer) as size
-            from ({rows}) e
-        ) e
-    ) e
-) e
-where octets_before <= %(octets)s
+select tenant, position, stream, version, topic, class_version, case when size <= %(share)s then data end as data,
+       case when size <= %(share)s then metadata end as metadata, recorded_at,
+       case when size > %(share)s then size end as size, {is_voided} as is_voided
+from ({rows}) e
 order by position
 """
-_IS_VOIDED = """(select exists (select from varve.voided))
-           and exists (select from varve.voided v where v.tenant = e.tenant and v.position = e.position)"""
+_IS_VOIDED = """
+       case when (select exists (select from varve.voided)) and exists (
+           select from varve.voided v where v.tenant = e.tenant and v.position = e.position) then true end"""
+LARGE = "select position, data, metadata from varve.events where position = any (%(positions)s::bigint[])"
+"""Asks for what a window has left out."""
+
 _BRANCH = "select {columns} from varve.events where {conditions} order by position limit {limit}"
 _IN_SPAN = "position > %(after)s and position <= %(upto)s"
 # Pairs, where only the index over both can answer them: one over positions alone looks cheaper to a plan that is made
@@ -83,7 +80,7 @@ EVERYTHING = LogFilter()
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of positions, and the most that is read of it: events, and bytes of their data and metadata."""
+    """A stretch of positions, and the most that is answered of it: events, and bytes of their data and metadata."""
 
     after: int
     upto: int
@@ -94,10 +91,13 @@ class Span:
 def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
     """Return the query for a window, and its parameters.
 
+    Beside an event's columns a row has its bytes' number, if that is more than an even share of the span's octets: its
+    data and metadata are null then, and `LARGE` reads them. The last column is true if it is to be left out as voided.
+
     Topics alone are one ordered branch each, merged: rows that are not wanted are never read. A tenant's events are
     ordered by the primary key; what else is asked of them is looked up in their rows, and so it is with slots.
     """
-    parameters: dict[str, Any] = {"after": span.after, "upto": span.upto, "octets": span.octets}
+    parameters: dict[str, Any] = {"after": span.after, "upto": span.upto, "share": span.octets // span.limit}
     conditions = []
     if wanted.slot is not None:
         key = "tenant || '/' || coalesce(stream, 'None')" if wanted.slot.by == "stream" else "tenant"
@@ -119,7 +119,7 @@ def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
     if len(branches) > 1:
         merged = "\nunion all\n".join(f"({branch})" for branch in branches)
         rows = f"select * from ({merged}) e order by position limit {span.limit}"
-    is_voided = _IS_VOIDED if wanted.leaves_out_voided else "false"
+    is_voided = _IS_VOIDED if wanted.leaves_out_voided else "null::boolean"
     return _BOUNDED.format(rows=rows, is_voided=is_voided), parameters
 
 

@@ -1,13 +1,15 @@
 """Turns events into the bytes that are stored and back: canonical JSON, typed by topic and class version."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 
-from domain.shared.events import Event, upcasters_of
+from domain.shared.events import Event, Upcaster, upcasters_of
+from eventstore.decoding import reader_of
 from eventstore.errors import UnknownEventType, UnknownEventVersion
 from eventstore.records import StreamEvent
 
@@ -39,7 +41,11 @@ class EventTypes:
 
     def __init__(self, *event_classes: type[Event]) -> None:
         self._by_topic = {event_class.TOPIC: event_class for event_class in event_classes}
-        self._upcasters = {event_class.TOPIC: upcasters_of(event_class) for event_class in event_classes}
+        self._readers = {
+            (event_class.TOPIC, version): reader
+            for event_class in event_classes
+            for version, reader in enumerate(_readers_of(event_class), start=1)
+        }
 
     def __iter__(self) -> Iterator[type[Event]]:
         return iter(self._by_topic.values())
@@ -52,21 +58,30 @@ class EventTypes:
             UnknownEventVersion: the topic is, and the version is not; a special case of the error before. Nothing is
                 wrong with either event, so the caller decides: wait for newer code, pass it by, or refuse.
         """
-        event_class = self._by_topic.get(topic)
-        if event_class is None:
-            raise UnknownEventType(topic, class_version)
-        if class_version == event_class.class_version:
-            return event_class.model_validate_json(data)
-        return event_class.model_validate_json(self._upcast(event_class, class_version, data))
+        try:
+            read = self._readers[topic, class_version]
+        except KeyError:
+            event_class = self._by_topic.get(topic)
+            if event_class is None:
+                raise UnknownEventType(topic, class_version) from None
+            raise UnknownEventVersion(topic, class_version, event_class.class_version) from None
+        return read(data)
 
-    def _upcast(self, event_class: type[Event], class_version: int, data: bytes) -> bytes:
-        """Return what the class's own version would have stored: JSON again, so that one set of rules reads both."""
-        if not 1 <= class_version < event_class.class_version:
-            raise UnknownEventVersion(event_class.TOPIC, class_version, event_class.class_version)
-        state = orjson.loads(data)
-        for upcast in self._upcasters[event_class.TOPIC][class_version - 1 :]:
-            upcast(state)
-        return canonical_json(state)
+
+def _readers_of(event_class: type[Event]) -> Iterator[Callable[[bytes], Event]]:
+    """Yield what reads the class's events, for each version from 1 to its own."""
+    steps = upcasters_of(event_class)
+    for done in range(len(steps)):
+        yield partial(_upcast, event_class, steps[done:])
+    yield reader_of(event_class)
+
+
+def _upcast(event_class: type[Event], steps: Sequence[Upcaster], data: bytes) -> Event:
+    """Read what the class's own version would have stored: JSON again, and with all checks, since it is made now."""
+    state = orjson.loads(data)
+    for step in steps:
+        step(state)
+    return event_class.model_validate_json(canonical_json(state))
 
 
 def encode(event: Event) -> bytes:

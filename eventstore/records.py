@@ -39,8 +39,7 @@ class StreamEvent:
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedEvent:
+class RecordedEvent(NamedTuple):
     """An event as the log holds it."""
 
     tenant: str
@@ -48,8 +47,18 @@ class RecordedEvent:
     stream: str
     version: int
     event: Event
-    metadata: EventMetadata
+    stored_metadata: bytes
     recorded_at: datetime
+
+    @property
+    def metadata(self) -> EventMetadata:
+        """Who caused the event; decoded each time when it is asked for, since few readers do.
+
+        Raises:
+            ValidationError: what is stored is no metadata.
+        """
+        metadata: EventMetadata = EventMetadata.__pydantic_validator__.validate_json(self.stored_metadata)
+        return metadata
 
 
 @dataclass(frozen=True, slots=True)

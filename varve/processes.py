@@ -1,5 +1,7 @@
 """What each of Varve's processes does from its start to its end."""
 
+import gc
+
 import dramatiq
 import uvicorn
 import uvloop
@@ -15,6 +17,7 @@ from workers.process import run_worker_process
 
 _WAKING_THREADS = 2
 _GRACE_SECONDS = 10
+_COLLECTED_OBJECTS = 50_000
 
 
 def run_api(settings: Settings) -> None:
@@ -39,8 +42,15 @@ async def serve_api(settings: Settings) -> None:
         await uvicorn.Server(config).serve()
 
 
+def collect_rarely() -> None:
+    """Look for garbage less often than Python does: events of a window are many objects, and all gone after it."""
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(_COLLECTED_OBJECTS)
+
+
 def run_projection_worker(settings: Settings) -> None:
     """Run projections until SIGTERM or SIGINT."""
+    collect_rarely()
 
     async def service(broker: dramatiq.Broker) -> None:
         async with open_engine(settings, broker) as engine:

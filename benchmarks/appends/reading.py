@@ -1,19 +1,21 @@
 """How many events a second are read from the log in order, as objects and as what a driver gives."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import psycopg
 from psycopg.rows import tuple_row
 
-from benchmarks.appends.made_up import MadeUp
+from benchmarks.appends.made_up import USER, MadeUp
 from benchmarks.appends.measured import Bench, Contender, Slice, Target
 from eventstore.append import Appender, open_appender
-from eventstore.log import LogReader
+from eventstore.log import LogReader, Window
 from eventstore.mapper import PydanticMapper
-from eventstore.records import Append
 from varve.bootstrap import event_types
+from varve.processes import collect_rarely
 from varve.settings import Settings
 
 _EVENTS = 20_000
@@ -26,16 +28,23 @@ from varve.events where position > %s order by position limit %s
 
 
 async def reading(bench: Bench) -> list[dict[str, Any]]:
-    """The whole log in windows of 1,000, decoded to event objects; and the same rows with their JSON parsed."""
+    """The whole log in windows of 1,000, decoded to event objects; and the same rows with their JSON parsed.
+
+    Metadata are decoded when they are asked for: once nobody asks, as most readers, and once for each event. Garbage is
+    collected as in a projection worker, for all contenders.
+    """
+    collect_rarely()
     with bench.server.database() as settings:
         await _fill(settings)
         url = settings.role_url("varve_projector")
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             contenders = [
                 Contender("select and orjson", lambda seconds: _read_rows(connection, seconds)),
-                Contender("event objects", lambda seconds: _read_events(connection, seconds)),
+                Contender("event objects", lambda seconds: _read_events(connection, seconds, _count)),
+                Contender("event objects and metadata", lambda seconds: _read_events(connection, seconds, _ask_all)),
             ]
-            return await bench.measure("read", contenders, [Target("event objects", "select and orjson", "≥", 0.5)])
+            targets = [Target(each.name, "select and orjson", "≥", 0.5) for each in contenders[1:]]
+            return await bench.measure("read", contenders, targets)
 
 
 async def _fill(settings: Settings) -> None:
@@ -47,10 +56,10 @@ async def _fill(settings: Settings) -> None:
 
 
 async def _append_some(appender: Appender, made_up: MadeUp) -> None:
-    appends = [made_up.from_domain_event() for _ in range(_APPENDED_AT_ONCE)]
-    first = appends[0]
-    events = tuple(event for each in appends for event in each.events)
-    await appender.append(Append(first.tenant, first.command, events, first.event_metadata))
+    # Each by a command of its own: events that share one would share their metadata too.
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_APPENDED_AT_ONCE):
+            group.create_task(appender.append(made_up.from_domain_event()))
 
 
 async def _read_rows(connection: psycopg.AsyncConnection[Any], seconds: float) -> Slice:
@@ -68,12 +77,22 @@ async def _read_rows(connection: psycopg.AsyncConnection[Any], seconds: float) -
     return Slice(count / (time.perf_counter() - started))
 
 
-async def _read_events(connection: psycopg.AsyncConnection[Any], seconds: float) -> Slice:
+async def _read_events(
+    connection: psycopg.AsyncConnection[Any], seconds: float, count_events: Callable[[Window], int]
+) -> Slice:
     reader = LogReader(event_types())
     started = time.perf_counter()
     count = position = 0
     while time.perf_counter() - started < seconds:
         window = await reader.window(connection, position, _WINDOW)
-        count += len(window.events)
+        count += count_events(window)
         position = window.scanned_to if window.is_full else 0
     return Slice(count / (time.perf_counter() - started))
+
+
+def _count(window: Window) -> int:
+    return len(window.events)
+
+
+def _ask_all(window: Window) -> int:
+    return sum(event.metadata.actor == USER for event in window.events)

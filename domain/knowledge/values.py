@@ -4,9 +4,9 @@ import json
 import math
 from typing import Annotated
 
-from pydantic import AfterValidator, JsonValue, StringConstraints
+from pydantic import JsonValue, StringConstraints
 
-from domain.shared.values import Label, storable
+from domain.shared.values import Label, WhenMade, storable
 
 MAX_DESCRIPTION = 1_000_000
 MAX_TAGS = 50
@@ -47,11 +47,11 @@ def _unique_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(tags)))
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), AfterValidator(storable)]
-Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION), AfterValidator(storable)]
-Tags = Annotated[tuple[Label, ...], AfterValidator(_unique_tags)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), WhenMade(storable)]
+Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION), WhenMade(storable)]
+Tags = Annotated[tuple[Label, ...], WhenMade(_unique_tags)]
 """Sorted, each once: the order in which tags were sent means nothing."""
-Attributes = Annotated[dict[str, JsonValue], AfterValidator(_storable_json)]
+Attributes = Annotated[dict[str, JsonValue], WhenMade(_storable_json)]
 Relation = Label
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(storable)]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=500), WhenMade(storable)]

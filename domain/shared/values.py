@@ -1,8 +1,23 @@
 """Texts that PostgreSQL can store: what every context's values are made of."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, GetCoreSchemaHandler, StringConstraints
+
+CHECKED_WHEN_MADE = "varve_checked_when_made"
+"""Marks, in the metadata of pydantic's core schema, what a reader of the log leaves out."""
+
+
+class WhenMade(AfterValidator):
+    """Checks a value when it is made, and not again whenever it is read from the log, where only checked ones are.
+
+    It may put a value in order as well, such as sort it, but what it returns is of the same type and passes again.
+    """
+
+    def __get_pydantic_core_schema__(self, source_type: Any, handler: GetCoreSchemaHandler) -> Any:
+        schema: Any = super().__get_pydantic_core_schema__(source_type, handler)
+        schema["metadata"] = {**schema.get("metadata", {}), CHECKED_WHEN_MADE: True}
+        return schema
 
 
 def storable(value: str) -> str:
@@ -20,5 +35,5 @@ def storable(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(storable)]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), AfterValidator(storable)]
+Text = Annotated[str, WhenMade(storable)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), WhenMade(storable)]

@@ -2,7 +2,8 @@
 
 import re
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -14,8 +15,8 @@ from eventstore.errors import UnknownEventType
 from eventstore.log import BEFORE_WINDOW, LogReader, UnknownEvent, Window
 from eventstore.log_filter import EVERYTHING, LogFilter, Slot, Span, window_query
 from eventstore.mapper import EventTypes
-from eventstore.records import RecordedEvent
-from tests.builders.appends import append_of
+from eventstore.records import EventMetadata, RecordedEvent
+from tests.builders.appends import CORRELATION_ID, append_of
 from tests.builders.entries import created, deleted, linked
 from tests.projections.counting import Counted
 from varve.bootstrap import event_types
@@ -110,8 +111,11 @@ async def test_the_server_and_python_agree_on_the_hash_of_a_key(connection):
         assert await cursor.fetchone() == (zlib.crc32(key.encode()),)
 
 
+@pytest.mark.parametrize("limit", [3, 5, 100])
 @pytest.mark.parametrize("wanted", [EVERYTHING, FILTERS["topics"]], ids=["everything", "topics"])
-async def test_a_window_holds_no_more_bytes_than_it_may_save_for_one_event(appender: Appender, connection, wanted):
+async def test_a_window_holds_no_more_bytes_than_it_may_save_for_one_event(
+    appender: Appender, connection, wanted, limit
+):
     most = 4_000
     for number, size in enumerate([10, 900, 900, 9_000, 10, 3_000, 3_000, 200_000, 10, 1_500, 1_500, 10]):
         await appender.append(append_of({f"s{number}": [created(description="x" * size)]}))
@@ -122,11 +126,37 @@ async def test_a_window_holds_no_more_bytes_than_it_may_save_for_one_event(appen
             await connection.execute("select position, octet_length(data) + octet_length(metadata) from varve.events")
         ).fetchall()
     )
-    found = await windows(LogReader(event_types(), octets=most), connection, wanted, limit=100)
-    assert [event.position for window in found for event in window.events] == list(range(1, 13))
+    found = await windows(LogReader(event_types(), octets=most), connection, wanted, limit)
+    whole = await LogReader(event_types()).window(connection, 0, 100)
+    assert [event for window in found for event in window.events] == whole.events
+    assert [event.position for event in whole.events] == list(range(1, 13))
     for window in found:
         assert len(window.events) == 1 or sum(sizes[event.position] for event in window.events) <= most
     assert len(found) < 12
+
+
+class Interrupted(psycopg.AsyncConnection[Any]):
+    """A connection where something happens before its second transaction."""
+
+    between: Callable[[], Awaitable[Any]]
+    transactions = 0
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[psycopg.AsyncPipeline]:
+        self.transactions += 1
+        if self.transactions == 2:
+            await self.between()
+        async with super().pipeline() as pipeline:
+            yield pipeline
+
+
+async def test_a_window_is_of_one_history_also_when_its_large_events_are_read_after_a_failover(log, settings, admin):
+    async with await Interrupted.connect(settings.role_url("varve_projector"), autocommit=True) as connection:
+        connection.between = lambda: admin.execute("select varve.mark_restored()")
+        window = await LogReader(event_types(), octets=1_000).window(connection, 0, 100)
+    (epoch,) = await (await admin.execute("select epoch from varve.log_epochs order by number desc limit 1")).fetchone()
+    assert (window.epoch, connection.transactions) == (epoch, 4)
+    assert list(window.events) == log[: len(window.events)]
 
 
 async def test_events_before_an_unknown_one_are_delivered_first(log, connection):
@@ -153,6 +183,16 @@ async def test_an_event_that_does_not_fit_its_class_holds_back_none_before_it(lo
     assert (await reader.window(connection, 0, 100)).scanned_to == 2
     with pytest.raises(ValueError, match="entry_id"):
         await reader.window(connection, 2, 100)
+
+
+async def test_metadata_are_decoded_when_they_are_asked_for(log, connection, admin):
+    assert log[0].metadata == EventMetadata(actor="ann", command_type="TestCommand", correlation_id=CORRELATION_ID)
+    await admin.execute("set session_replication_role = replica")
+    await admin.execute("update varve.events set metadata = '{}' where position = 3")
+    events = (await LogReader(event_types()).window(connection, 0, 100)).events
+    assert [event.event for event in events] == [event.event for event in log]
+    with pytest.raises(ValueError, match="actor"):
+        _ = events[2].metadata
 
 
 async def test_voided_events_are_left_out_for_those_who_ask(log, connection, admin):
@@ -211,7 +251,7 @@ async def indexes(connection, wanted: LogFilter) -> set[str]:
 
 
 def with_placeholders(query: str, names: list[str]) -> str:
-    types = {"after": "bigint", "upto": "bigint", "octets": "bigint", "slot": "int", "slots": "int", "topics": "text[]"}
+    types = {"after": "bigint", "upto": "bigint", "share": "bigint", "slot": "int", "slots": "int", "topics": "text[]"}
     for number, name in enumerate(names, start=1):
         query = query.replace(f"%({name})s", f"${number}::{types.get(name, 'text')}")
     return query.replace("%%", "%")

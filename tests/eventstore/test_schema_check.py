@@ -1,11 +1,12 @@
 """What is published of an event is kept: its schemas, its versions, and every example byte for byte."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
 from domain.shared.events import Event, InvalidUpcasting
+from domain.shared.values import WhenMade
 from eventstore.mapper import EventTypes
 from eventstore.published import PublishedEvents
 from eventstore.schema_check import Kind, Problem, broken_upcasting, check, publish
@@ -142,6 +143,17 @@ def test_a_rule_that_no_schema_shows_is_found_by_an_example(folder: Path, publis
     examples(folder, 1).write_bytes(b'{"depth":"1 cm","tags":["a"]}\n')
     publish(EventTypes(First), published)
     assert found(check(EventTypes(Cleaned), published)) == [(Kind.INEXACT_EXAMPLE, 1, "$.tags[0]")]
+
+
+def test_a_check_that_the_logs_reader_leaves_out_is_found_by_an_example(folder: Path, published: PublishedEvents):
+    class Ordered(First):
+        TOPIC: ClassVar[str] = TOPIC
+
+        tags: Annotated[tuple[str, ...], WhenMade(lambda tags: tuple(sorted(tags)))]
+
+    examples(folder, 1).write_bytes(b'{"depth":"1 cm","tags":["b","a"]}\n')
+    publish(EventTypes(First), published)
+    assert found(check(EventTypes(Ordered), published)) == [(Kind.INEXACT_EXAMPLE, 1, "$.tags[0]")]
 
 
 def test_bytes_that_are_not_canonical_are_found(folder: Path, published: PublishedEvents):

@@ -1,7 +1,6 @@
 """The five read models as the registry has them, and three ways to get each of them wrong."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,6 +62,6 @@ def using_the_clock(projection: type[Projection]) -> type[Projection]:
             await super().apply(connection, generation, _now(events), prepared)
 
     def _now(events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
-        return [replace(event, recorded_at=datetime.now(UTC)) for event in events]
+        return [event._replace(recorded_at=datetime.now(UTC)) for event in events]
 
     return Using
