@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,12 +13,14 @@ from eventstore.background import running_beside
 from eventstore.epochs import read_epochs
 from eventstore.log import FetchedRows, LogReader, UnknownEvent, Window
 from eventstore.log_filter import EVERYTHING, LogFilter
+from eventstore.pipelines import PipelineConnection
 from eventstore.position import LogPosition, parse_position
 from eventstore.sessions import SESSION_OPTIONS
 from eventstore.wake import KEEPALIVES, WakeListener
 
 log = structlog.get_logger()
 
+_DIRECT_SESSION: Mapping[str, Any] = {"options": SESSION_OPTIONS}
 _WINDOW = 1000
 _POLL_SECONDS = 0.5
 _LONGEST_READ_SECONDS = 5.0
@@ -43,6 +45,7 @@ class Subscription:
         wanted: LogFilter = EVERYTHING,
         limit: int = _WINDOW,
         poll_seconds: float = _POLL_SECONDS,
+        session: Mapping[str, Any] = _DIRECT_SESSION,
     ) -> None:
         self._reader = reader
         self._database_url = database_url
@@ -52,6 +55,7 @@ class Subscription:
         self._wanted = wanted
         self._limit = limit
         self._poll_seconds = poll_seconds
+        self._session = session
         self._is_due = asyncio.Event()
 
     def __aiter__(self) -> AsyncIterator[Window]:
@@ -105,8 +109,8 @@ class Subscription:
     async def _fetch_once(self) -> FetchedRows:
         try:
             if self._connection is None:
-                self._connection = await psycopg.AsyncConnection.connect(
-                    self._database_url, autocommit=True, options=SESSION_OPTIONS, **KEEPALIVES
+                self._connection = await PipelineConnection.connect(
+                    self._database_url, autocommit=True, **KEEPALIVES, **self._session
                 )
             fetched = await self._reader.fetch(self._connection, self._position, self._limit, self._wanted)
             if fetched.epoch != self._epoch:
@@ -136,9 +140,9 @@ async def subscribe(
 
     Args:
         reader: decodes the events.
-        database_url: as a role that reads all tenants; a pooler may be in between.
+        database_url: as a role that reads all tenants; a pooler may be in between, if `session` fits it.
         listen_url: of the server itself, without a pooler.
-        options: those of `Subscription`.
+        options: those of `Subscription`; `session` is what connections are opened with besides the URL.
     """
     subscription = Subscription(reader, database_url, **options)
     async with running_beside(WakeListener(listen_url, subscription.wake).run()):

@@ -1,19 +1,38 @@
-"""Connection pools, one for each database role that a process needs."""
+"""Connection pools, one for each database role that a process needs, straight to the database or through PgBouncer."""
 
-from collections.abc import AsyncIterator
+import select
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from eventstore.sessions import SESSION_OPTIONS
+from eventstore.pipelines import PipelineConnection
+from eventstore.sessions import SESSION_LIMITS, as_options
 from varve.settings import DatabaseRole, Settings
 
 # After this the pool waits for the next request instead of trying at ever longer intervals, and tries at once then.
 _RECONNECT_SECONDS = 2.0
 
 # Rows of a book take longer than any request; a worker that is stopped meanwhile loses its sessions at the takeover.
-_LONGER: dict[DatabaseRole, str] = {"varve_projector": " -c statement_timeout=300s -c transaction_timeout=300s"}
+_LONGER: Mapping[DatabaseRole, Mapping[str, str]] = {
+    "varve_projector": {"statement_timeout": "300s", "transaction_timeout": "300s"}
+}
+
+
+def session_limits(role: DatabaseRole) -> Mapping[str, str]:
+    """Return the limits of a pool's sessions, by the names of PostgreSQL's settings."""
+    return {**SESSION_LIMITS, **_LONGER.get(role, {})}
+
+
+def connecting(settings: Settings, role: DatabaseRole) -> tuple[str, Mapping[str, Any]]:
+    """Return where `role` connects to, PgBouncer if there is one, and what else its sessions are opened with."""
+    pooled_url = settings.pooled_role_url(role)
+    if pooled_url is None:
+        return settings.role_url(role), {"options": as_options(session_limits(role))}
+    # PgBouncer refuses `options`. The same limits are settings of the roles, which `varve migrate` makes.
+    return pooled_url, {} if settings.pooled_prepared_statements else {"prepare_threshold": None}
 
 
 @asynccontextmanager
@@ -22,25 +41,46 @@ async def open_pool(
 ) -> AsyncIterator[AsyncConnectionPool[Any]]:
     """Open a pool of up to `size` connections in autocommit mode; it reconnects by itself.
 
+    Nothing of a session outlives a transaction in it: through PgBouncer the next one may be another session.
+
     Args:
-        settings: where the database is.
+        settings: where the database is, and PgBouncer, if it is in between.
         role: who the connections are.
         size: the most connections.
         application_name: what PostgreSQL shows of them, 63 bytes at the most.
     """
+
+    async def require_open(connection: psycopg.AsyncConnection[Any]) -> None:
+        try:
+            _require_open(connection)
+        except psycopg.OperationalError:
+            await pool.check()  # what ended one has ended the others too, most likely
+            raise
+
+    url, arguments = connecting(settings, role)
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-        settings.role_url(role),
+        url,
+        connection_class=PipelineConnection,
         min_size=1,
         max_size=size,
         timeout=10.0,
         reconnect_timeout=_RECONNECT_SECONDS,
-        kwargs={
-            "autocommit": True,
-            "options": SESSION_OPTIONS + _LONGER.get(role, ""),
-            "application_name": application_name,
-        },
+        kwargs={"autocommit": True, "application_name": application_name, **arguments},
+        check=require_open,
         open=False,
         name=role,
     )
     async with pool:
         yield pool
+
+
+def _require_open(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Refuse a connection that its other end has closed since it was used, without a round trip.
+
+    Raises:
+        OperationalError: it is closed; the pool goes on to the next one.
+    """
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    while waiting.poll(0):  # nothing was asked, so there is a notice, or the end, maybe after the reason for it
+        connection.pgconn.consume_input()

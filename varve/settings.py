@@ -3,10 +3,10 @@
 import hashlib
 import hmac
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 CONFIG_FILE = "varve.toml"
@@ -28,6 +28,16 @@ class Settings(BaseSettings):
     database_url: Annotated[
         SecretStr | None, Field(description="PostgreSQL, as a user that may create roles and schemas.")
     ] = None
+    pooled_database_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="The same database through PgBouncer in transaction mode, for reads, projections and workers; "
+            "appends, notifications, migrations and tools go straight to `database_url`."
+        ),
+    ] = None
+    pooled_prepared_statements: Annotated[
+        bool, Field(description="Off for PgBouncer older than 1.22, and where its `max_prepared_statements` is 0.")
+    ] = True
     redis_url: Annotated[SecretStr | None, Field(description="Redis or Valkey.")] = None
     secret_key: Annotated[
         SecretStr | None,
@@ -65,12 +75,25 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    @model_validator(mode="after")
+    def _require_a_way_past_the_pooler(self) -> Self:
+        if self.pooled_database_url is not None and self.database_url is None:
+            raise ValueError("pooled_database_url needs database_url too: appends go straight to it")
+        return self
+
     def role_url(self, role: DatabaseRole) -> str:
-        """Return the database's URL for one of our roles, whose password is derived from the secret key."""
-        url = urlsplit(self.required_database_url())
-        _, _, host = url.netloc.rpartition("@")
-        netloc = f"{role}:{quote(self.role_password(role), safe='')}@{host}"
-        return urlunsplit(url._replace(netloc=netloc))
+        """Return the URL of the database itself for one of our roles, whose password is derived from the secret key."""
+        return self._as_role(self.required_database_url(), role)
+
+    def pooled_role_url(self, role: DatabaseRole) -> str | None:
+        """Return the URL of the pooler for one of our roles, None where there is none."""
+        if self.pooled_database_url is None:
+            return None
+        return self._as_role(self.pooled_database_url.get_secret_value(), role)
+
+    def without_pooler(self) -> "Settings":
+        """Return these settings for tools that need PostgreSQL and nothing else."""
+        return self.model_copy(update={"pooled_database_url": None})
 
     def role_password(self, role: DatabaseRole) -> str:
         return self.derived_key(f"database role {role}").hex()
@@ -90,6 +113,12 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise MissingSettingError("redis_url")
         return self.redis_url.get_secret_value()
+
+    def _as_role(self, database_url: str, role: DatabaseRole) -> str:
+        url = urlsplit(database_url)
+        _, _, host = url.netloc.rpartition("@")
+        netloc = f"{role}:{quote(self.role_password(role), safe='')}@{host}"
+        return urlunsplit(url._replace(netloc=netloc))
 
     @property
     def blobs(self) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import structlog
+from pydantic import SecretStr
 
 from eventstore.background import end
 from varve.bootstrap import embedder
@@ -199,8 +200,9 @@ def _environment(settings: Settings) -> dict[str, str]:
     """Return what the processes get: the whole settings, so that they read neither file nor folder."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VARVE_")}
     values = settings.model_dump(mode="json", exclude_none=True)
-    for name in ("database_url", "redis_url", "secret_key"):
-        values[name] = getattr(settings, name).get_secret_value()
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            values[name] = value.get_secret_value()
     for name in ("data_directory", "blob_directory", "model_directory"):
         if getattr(settings, name) is not None:
             values[name] = getattr(settings, name).absolute()

@@ -26,7 +26,7 @@ def log_settings() -> Settings:
         MissingSettingError: it is not known where it is.
     """
     with _unreachable():
-        settings = running_settings()
+        settings = running_settings().without_pooler()
     with _unreachable(settings), psycopg.connect(_conninfo(settings)):
         return settings
 
