@@ -7,7 +7,6 @@ that appends nothing, a refusal above all, must therefore be made on what is rea
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,12 +20,6 @@ from eventstore.snapshots import Versioned
 S = TypeVar("S", bound=BaseModel)
 
 _MOST_KEPT = 5_000
-
-
-@dataclass(slots=True)
-class _Kept:
-    loaded: Loaded[Any]
-    events_since_snapshot: int = 0
 
 
 class AggregateCache:
@@ -45,17 +38,17 @@ class AggregateCache:
         self._repository = repository
         self._note_load = note_load
         self._most_kept = most_kept
-        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Loaded[Any]] = OrderedDict()
 
     async def load(self, aggregate_type: AggregateType[S], tenant: str, aggregate_id: UUID) -> Loaded[S]:
         """Return the aggregate as it is kept, or else as it is stored; errors are those of the repository."""
         key = (tenant, aggregate_type.stream(aggregate_id))
         if (kept := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
-            return kept.loaded
+            return kept
         loaded = await self._repository.load(aggregate_type, tenant, aggregate_id)
         if loaded.state is not None:  # ids that lead nowhere must not push out those that do
-            self._keep(key, _Kept(loaded))
+            self._keep(key, loaded)
         return loaded
 
     def is_kept(self, tenant: str, stream: str) -> bool:
@@ -74,20 +67,19 @@ class AggregateCache:
     ) -> None:
         """Keep what `before` has become by `events`, which were stored right after it."""
         key = (tenant, before.stream)
+        version = before.version + len(events)
+        kept = self._kept.get(key)
+        if kept is not None and kept.version > version:
+            return  # a later append was answered first
         state = before.state
         for event in events:
             state = aggregate_type.evolve(state, event)
-        loaded = Loaded(before.stream, before.version + len(events), state)
-        kept = self._kept.get(key)
-        if kept is not None and kept.loaded.version > loaded.version:
-            return  # a later append was answered first
-        since_snapshot = (0 if kept is None else kept.events_since_snapshot) + len(events)
-        versioned = Versioned(loaded.stream, loaded.version, state)
-        is_taken = self._note_load(aggregate_type, tenant, versioned, since_snapshot)
-        self._keep(key, _Kept(loaded, 0 if is_taken else since_snapshot))
+        before.tail.add(events)
+        self._note_load(aggregate_type, tenant, Versioned(before.stream, version, state), before.tail)
+        self._keep(key, Loaded(before.stream, version, state, before.tail))
 
-    def _keep(self, key: tuple[str, str], kept: _Kept) -> None:
-        self._kept[key] = kept
+    def _keep(self, key: tuple[str, str], loaded: Loaded[Any]) -> None:
+        self._kept[key] = loaded
         self._kept.move_to_end(key)
         while len(self._kept) > self._most_kept:
             self._kept.popitem(last=False)

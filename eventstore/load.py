@@ -1,23 +1,23 @@
 """Loads aggregates: the newest snapshot and the events after it, in one round trip."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import psycopg
 import structlog
-from psycopg.rows import namedtuple_row
+from psycopg.rows import args_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import BaseModel
 
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
 from eventstore.errors import StoreUnavailable
-from eventstore.mapper import PydanticMapper, VersionedStoredEvent
+from eventstore.mapper import PydanticMapper
 from eventstore.records import StreamEvent
-from eventstore.snapshots import UnusableSnapshot, Versioned, decode_snapshot
-from eventstore.voiding import without_voided
+from eventstore.snapshots import Tail, UnusableSnapshot, Versioned, decode_snapshot
+from eventstore.voiding import EventVoided, voided_versions
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ with snapshot as (
                       and v.version <= s.version and v.voided_version > s.version)
     order by s.version desc limit 1
 )
-select version, null as topic, null::smallint as class_version, data from snapshot
+select version, '' as topic, 0::smallint as class_version, data from snapshot
 union all
 (select e.version, e.topic, e.class_version, e.data from varve.events e
  where e.tenant = %(tenant)s and e.stream = %(stream)s and e.version > coalesce((select version from snapshot), 0)
@@ -40,29 +40,33 @@ union all
 """
 
 
+class _Row(NamedTuple):
+    """An event, or the snapshot: it has no topic."""
+
+    version: int
+    topic: str
+    class_version: int
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[S]):
-    """An aggregate as loaded; `version` is 0 and `state` None when it has no events."""
+    """An aggregate as loaded, and what that costs; `version` is 0 and `state` None when it has no events."""
 
     stream: str
     version: int
     state: S | None
+    tail: Tail = field(default_factory=Tail, compare=False)
 
 
 class NoteLoad(Protocol):
-    """Is told of a state and of how many events it costs to load; says whether it takes a snapshot.
+    """Is told of a state and of what it costs to load; `SnapshotTaker.note` is one."""
 
-    `SnapshotTaker.note` is one.
-    """
-
-    def __call__(
-        self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int, /
-    ) -> bool: ...
+    def __call__(self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], tail: Tail, /) -> None: ...
 
 
-def note_nothing(aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int) -> bool:
-    del aggregate_type, tenant, loaded, events_read
-    return False
+def note_nothing(aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], tail: Tail) -> None:
+    del aggregate_type, tenant, loaded, tail
 
 
 class AggregateRepository:
@@ -85,35 +89,44 @@ class AggregateRepository:
         stream = aggregate_type.stream(aggregate_id)
         rows = await self._rows(tenant, stream, aggregate_type.snapshot_version)
         state: S | None = None
-        has_snapshot = bool(rows) and rows[0].topic is None
-        if has_snapshot:
+        tail = Tail()
+        if rows and not rows[0].topic:
             try:
                 state = decode_snapshot(aggregate_type, stream, rows[0].version, rows[0].data).state
             except UnusableSnapshot as error:
                 log.warning("snapshot.ignored", tenant=tenant, stream=stream, error=str(error))
                 rows = await self._rows(tenant, stream, None)
-                has_snapshot = False
-        tail = rows[1:] if has_snapshot else rows
-        state = fold(aggregate_type, state, without_voided([self._event(stream, row) for row in tail]))
-        loaded = Loaded(stream, rows[-1].version if rows else 0, state)
-        self._note_load(aggregate_type, tenant, Versioned(stream, loaded.version, state), len(tail))
-        return loaded
+            else:
+                tail.snapshot_bytes = len(rows[0].data)
+        version = rows[-1].version if rows else 0
+        if state is not None:
+            del rows[0]
+        tail.events, tail.event_bytes = len(rows), sum(len(row.data) for row in rows)
+        for event in self._events(rows):
+            state = aggregate_type.evolve(state, event)
+        self._note_load(aggregate_type, tenant, Versioned(stream, version, state), tail)
+        return Loaded(stream, version, state, tail)
 
-    async def _rows(self, tenant: str, stream: str, schema_version: int | None) -> list[Any]:
+    async def _rows(self, tenant: str, stream: str, schema_version: int | None) -> list[_Row]:
         """Return the newest snapshot of that version, if there is one, and the events after it."""
         parameters = {"tenant": tenant, "stream": stream, "schema_version": schema_version}
         try:
             async with self._pool.connection() as connection:
-                cursor = connection.cursor(row_factory=namedtuple_row, binary=True)
+                cursor = connection.cursor(row_factory=args_row(_Row), binary=True)
                 await cursor.execute(_LOAD, parameters, prepare=True)
-                rows: list[Any] = await cursor.fetchall()
+                rows: list[_Row] = await cursor.fetchall()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise StoreUnavailable(str(error)) from error
         return rows
 
-    def _event(self, stream: str, row: Any) -> StreamEvent:
-        stored = VersionedStoredEvent(stream, row.version, row.topic, row.data, row.class_version)
-        return self._mapper.to_domain_event(stored)
+    def _events(self, rows: Sequence[_Row]) -> Iterable[Event]:
+        """Return the events that are to be folded: without the voided ones and those that void."""
+        decode = self._mapper.event_types.decode
+        if all(row.topic != EventVoided.TOPIC for row in rows):
+            return [decode(row.topic, row.class_version, row.data) for row in rows]
+        events = [(row.version, decode(row.topic, row.class_version, row.data)) for row in rows]
+        voided = voided_versions(events)
+        return [event for version, event in events if version not in voided]
 
 
 def fold(aggregate_type: AggregateType[S], state: S | None, events: Iterable[StreamEvent]) -> S | None:

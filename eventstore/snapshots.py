@@ -1,7 +1,7 @@
 """Snapshots: a cache of aggregate states that is written outside requests and may be deleted at any time."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -13,8 +13,9 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel, ValidationError
 
 from domain.shared.aggregates import AggregateType
+from domain.shared.events import Event
 from eventstore.errors import EventStoreError
-from eventstore.mapper import VersionedStoredEvent, canonical_json
+from eventstore.mapper import VersionedStoredEvent, canonical_json, encode
 from eventstore.records import StreamEvent
 
 log = structlog.get_logger()
@@ -85,15 +86,43 @@ class AggregateTypes:
         return self._by_category.get(stream[:-_ID_AND_HYPHEN])
 
 
+@dataclass(slots=True)
+class Tail:
+    """What a load has to read: the newest snapshot, and the events after it; counted on while an aggregate is kept."""
+
+    snapshot_bytes: int = 0
+    events: int = 0
+    event_bytes: int = 0
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Count `events`, which were stored after the others."""
+        for event in events:
+            self.events += 1
+            self.event_bytes += len(encode(event))
+
+    def begin_anew(self) -> None:
+        """Count from here: a snapshot is about to be taken."""
+        self.events = self.event_bytes = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotPolicy:
-    """After how many events a stream gets its next snapshot, for each kind of aggregate."""
+    """When a stream gets its next snapshot: when the events after the last one cost more to load than a state does.
 
-    events: int = 100
+    To load an event takes about as long as the same number of bytes of a state. So snapshots never take more room than
+    the events, and a large state is not written anew every few events; a load costs at most twice what its state does,
+    or what `events` events do. That number keeps small states from being written too often.
+    """
+
+    events: int = 20
     events_by_category: Mapping[str, int] = field(default_factory=dict)
 
     def interval(self, aggregate_type: AggregateType[Any]) -> int:
+        """Return the fewest events after which a stream of that kind gets its next snapshot."""
         return self.events_by_category.get(aggregate_type.category, self.events)
+
+    def is_due(self, aggregate_type: AggregateType[Any], tail: Tail) -> bool:
+        return tail.events >= self.interval(aggregate_type) and tail.event_bytes >= tail.snapshot_bytes
 
 
 class SnapshotMapper(Mapper[str]):
@@ -152,26 +181,29 @@ def decode_snapshot(aggregate_type: AggregateType[S], stream: str, version: int,
 class SnapshotTaker:
     """Writes the snapshots that loads ask for, behind the requests that made them.
 
-    Every load says how many events it had to read after the newest snapshot. So one rule covers a stream that has
-    grown, a process that died before it wrote, a raised `snapshot_version` and deleted snapshots.
+    Every load says what it had to read. So one rule covers a stream that has grown, a process that died before it
+    wrote, a raised `snapshot_version` and deleted snapshots.
     """
 
     def __init__(self, pool: AsyncConnectionPool[Any], policy: SnapshotPolicy) -> None:
         self._pool = pool
         self._policy = policy
-        self._waiting: dict[tuple[str, str], tuple[AggregateType[Any], Snapshot[Any]]] = {}
+        self._waiting: dict[tuple[str, str], tuple[AggregateType[Any], Snapshot[Any], Tail]] = {}
         self._is_due = asyncio.Event()
 
-    def note(self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], events_read: int) -> bool:
-        """Remember to write a snapshot of `loaded` if the policy wants one, and say so; neither waits nor raises."""
-        if loaded.state is None or events_read < self._policy.interval(aggregate_type):
-            return False
+    def note(self, aggregate_type: AggregateType[S], tenant: str, loaded: Versioned[S], tail: Tail) -> None:
+        """Remember to write a snapshot of `loaded` if the policy wants one; neither waits nor raises.
+
+        `tail` is what `loaded` costs to load; when there is to be a snapshot, it begins anew.
+        """
+        if loaded.state is None or not self._policy.is_due(aggregate_type, tail):
+            return
         key = (tenant, loaded.id)
         if key not in self._waiting and len(self._waiting) >= _MOST_WAITING:
-            return False  # the stream's next load asks again
-        self._waiting[key] = (aggregate_type, Snapshot.take(loaded))
+            return  # the stream's next load asks again
+        self._waiting[key] = (aggregate_type, Snapshot.take(loaded), tail)
+        tail.begin_anew()
         self._is_due.set()
-        return True
 
     async def run(self) -> None:
         """Write until cancelled; what fails is logged and left to the stream's next load."""
@@ -183,11 +215,11 @@ class SnapshotTaker:
     async def write_waiting(self) -> None:
         """Write the snapshots that are waiting now."""
         while self._waiting:
-            (tenant, stream), (aggregate_type, snapshot) = next(iter(self._waiting.items()))
+            (tenant, stream), (aggregate_type, snapshot, tail) = next(iter(self._waiting.items()))
             del self._waiting[tenant, stream]
-            await self._write(tenant, aggregate_type, snapshot)
+            await self._write(tenant, aggregate_type, snapshot, tail)
 
-    async def _write(self, tenant: str, aggregate_type: AggregateType[S], snapshot: Snapshot[S]) -> None:
+    async def _write(self, tenant: str, aggregate_type: AggregateType[S], snapshot: Snapshot[S], tail: Tail) -> None:
         try:
             stored = encode_snapshot(aggregate_type, snapshot)
             async with self._pool.connection() as connection:
@@ -195,6 +227,7 @@ class SnapshotTaker:
         except (UnusableSnapshot, psycopg.Error) as error:
             log.warning("snapshot.not_taken", tenant=tenant, stream=snapshot.originator_id, error=str(error))
         else:
+            tail.snapshot_bytes = len(stored.state)
             log.debug("snapshot.taken", stream=snapshot.originator_id, version=snapshot.originator_version)
 
 

@@ -19,6 +19,7 @@ from domain.knowledge.entry import ENTRY, KnowledgeEntry
 from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS, EntryEvent
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
+from eventstore.aggregate_cache import AggregateCache
 from eventstore.application import VarveApplication, with_events
 from eventstore.load import AggregateRepository, Loaded
 from eventstore.mapper import EventTypes, encode
@@ -184,6 +185,58 @@ async def test_a_snapshot_is_taken_when_a_load_had_to_read_as_many_events_as_the
     await store.grow_to(20)
     await store.load_and_take()
     assert await store.snapshots() == [(10, 1), (20, 1)]
+
+
+@dataclass
+class Kept:
+    """The entry as a process keeps it between commands."""
+
+    store: Store
+    cache: AggregateCache
+
+    async def append(self, *events: EntryEvent) -> None:
+        """Do what a command does after its decision; then let the background task write what is due."""
+        before = await self.cache.load(ENTRY, "acme", ENTRY_ID)
+        with acting_for("acme"):
+            self.store.application.save(with_events(ENTRY, Versioned(STREAM, before.version, before.state), events))
+        self.cache.appended(ENTRY, "acme", before, events)
+        await self.store.taker.write_waiting()
+
+
+@pytest.fixture
+def kept(store: Store) -> Kept:
+    return Kept(store, AggregateCache(store.repository, store.taker.note))
+
+
+async def test_events_that_were_read_count_for_an_aggregate_that_is_kept(store: Store, kept: Kept) -> None:
+    await store.grow_to(7)
+    for version in (8, 9):
+        await kept.append(history_event(version))
+    assert await store.snapshots() == []
+    await kept.append(history_event(10))
+    assert await store.snapshots() == [(10, 1)]
+
+
+async def test_a_large_state_is_written_anew_when_as_many_bytes_of_events_have_come(store: Store, kept: Kept) -> None:
+    """Small events after a large state of 9,000 bytes: ten of them are not worth another snapshot."""
+    await kept.append(created(), *(updated(changed=("description",), description="s" * 9_000) for _ in range(9)))
+    assert await store.snapshots() == [(10, 1)]
+    for _ in range(12):
+        await kept.append(linked())
+    small = 12 * len(encode(linked()))
+    assert await store.snapshots() == [(10, 1)]
+    await kept.append(updated(changed=("description",), description="s" * (8_500 - small)))
+    assert await store.snapshots() == [(10, 1)]
+    await kept.append(updated(changed=("description",), description="s" * 500))
+    assert await store.snapshots() == [(10, 1), (24, 1)]
+
+
+async def test_a_load_knows_how_large_the_state_is(store: Store, kept: Kept) -> None:
+    await kept.append(created(), *(updated(changed=("description",), description="s" * 9_000) for _ in range(9)))
+    kept.cache.clear()
+    await kept.append(*(linked() for _ in range(12)))
+    await store.load_and_take()
+    assert await store.snapshots() == [(10, 1)]
 
 
 async def test_a_load_itself_never_writes(store: Store) -> None:
