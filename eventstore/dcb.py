@@ -61,9 +61,12 @@ class VarveDCBRecorder(LogRecorder, DCBRecorder):
         return VarveDCBSubscription(recorder, self._datastore, query, after)
 
     def matching(self, query: DCBQuery | None, after: int, limit: int | None = None) -> Iterator[MatchedWindow]:
-        """Yield windows of what matches."""
+        """Yield windows of what matches and was not voided since.
+
+        An append's condition is crossed by voided events and by those that void, too: both came after what was read.
+        """
         items = _items(query or DCBQuery(), self._scope)
-        return windows(self._datastore.search, self._scope.tenant(), items, after, limit=limit)
+        return windows(self._datastore.search, self._scope.tenant(), items, after, limit=limit, leaves_out_voided=True)
 
     def sequenced(self, window: MatchedWindow) -> list[DCBSequencedEvent]:
         return [_sequenced(event, self._scope) for event in window.events]

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from eventstore.records import BoundaryItem
+from eventstore.voiding import EventVoided
 
 MATCHING_OPTIONS = (
     "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_incremental_sort=off -c jit=off"
@@ -35,9 +36,9 @@ with span as (
     ) as tags
     from jsonb_to_recordset(%(items)s::jsonb) as i (number integer, topics text[], tags text[])
 ), scanned as (
-    select i.number, c.position, c.matches
+    select i.number, c.position, c.topic, c.matches
     from items i cross join span cross join lateral (
-        (select t.position,
+        (select t.position, t.topic,
                 (cardinality(i.topics) = 0 or t.topic = any (i.topics))
                 and not exists (select from unnest(i.tags[2:]) as o (tag)
                                 where (select u.position from varve.event_tags u where u.tenant = %(tenant)s
@@ -47,7 +48,7 @@ with span as (
            and t.position > %(after)s::bigint and t.position <= span.upto
          order by t.tenant, t.tag, t.position limit %(candidates)s::bigint)
         union all
-        (select e.position, cardinality(i.topics) = 0 or e.topic = any (i.topics)
+        (select e.position, e.topic, cardinality(i.topics) = 0 or e.topic = any (i.topics)
          from varve.events e
          where cardinality(i.tags) = 0 and (e.tenant, e.position) > (%(tenant)s, %(after)s::bigint)
            and (e.tenant, e.position) <= (%(tenant)s, span.upto)
@@ -64,6 +65,9 @@ from reached r
 left join lateral (
     select found.*
     from (select distinct s.position from scanned s where s.matches and s.position <= r.scanned_to
+          and not (%(leaves_out_voided)s and (s.topic = %(voiding)s or
+                   (select v.position from varve.voided v
+                    where v.tenant = %(tenant)s and v.position = s.position limit 1) is not null))
           order by s.position limit %(limit)s::bigint) p
     cross join lateral (select * from varve.events e where e.position = p.position limit 1) found
 ) e on true
@@ -94,6 +98,8 @@ class Search:
     limit: int = _EVENTS
     candidates: int = _EVENTS
     """How many events each item may look at."""
+    leaves_out_voided: bool = False
+    """Whether events that were voided since are left out, and those that void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +135,12 @@ def windows(
     *,
     upto: int | None = None,
     limit: int | None = None,
+    leaves_out_voided: bool = False,
 ) -> Iterator[MatchedWindow]:
     """Yield windows up to `upto`, or to what is the head at the first one, until `limit` events are found."""
     while limit is None or limit > 0:
-        window = find(Search(tenant, items, after, upto, _EVENTS if limit is None else min(limit, _EVENTS)))
+        most = _EVENTS if limit is None else min(limit, _EVENTS)
+        window = find(Search(tenant, items, after, upto, most, leaves_out_voided=leaves_out_voided))
         yield window
         if window.is_last:
             return
@@ -157,6 +165,8 @@ def _parameters(asked: Search) -> dict[str, Any]:
         "limit": asked.limit,
         "candidates": asked.candidates,
         "sample": _SAMPLE,
+        "leaves_out_voided": asked.leaves_out_voided,
+        "voiding": EventVoided.TOPIC,
     }
 
 

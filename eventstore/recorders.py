@@ -29,9 +29,12 @@ where tenant = %(tenant)s and stream = %(stream)s and version > %(gt)s and versi
 order by version {direction} limit %(limit)s::bigint
 """
 _SELECT_SNAPSHOTS = """
-select version, topic, data, schema_version from varve.snapshots
+select version, topic, data, schema_version from varve.snapshots s
 where tenant = %(tenant)s and stream = %(stream)s and version > %(gt)s and version <= %(lte)s
   and schema_version = coalesce(%(schema_version)s::smallint, schema_version)
+  -- One that was taken while an event in it was voided must not be used.
+  and not exists (select from varve.voided v where v.tenant = s.tenant and v.stream = s.stream
+                  and v.version <= s.version and v.voided_version > s.version)
 order by version {direction}, schema_version {direction} limit %(limit)s::bigint
 """
 # By ranges of the primary key, since `tenant = …` lets a plan walk a log that is mostly others'.

@@ -1,13 +1,19 @@
 """Voided events: left out by loads, states, the library's application and the read models; kept by the log."""
 
 import asyncio
+from contextlib import closing
+from functools import partial
 
 import psycopg
 import pytest
+from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
+from eventsourcing.persistence import IntegrityError
 
 from domain.knowledge.entry import ENTRY
 from eventstore.append import Appender
 from eventstore.batch_appender import open_batch_appender
+from eventstore.datastore import Datastore
+from eventstore.dcb import VarveDCBRecorder
 from eventstore.errors import StreamConflict
 from eventstore.event_voider import EventVoider, NotVoidable
 from eventstore.load import AggregateRepository
@@ -18,7 +24,8 @@ from eventstore.persistence import acting_for
 from eventstore.position import LogPosition
 from eventstore.prepare import prepare_rows
 from eventstore.rows import EventRow
-from eventstore.snapshots import SnapshotPolicy, SnapshotTaker
+from eventstore.scope import Scope
+from eventstore.snapshots import Snapshot, SnapshotPolicy, SnapshotTaker, encode_snapshot
 from eventstore.voiding import EventVoided
 from tests.builders.appends import append_of
 from tests.builders.entries import ENTRY_ID, created, deleted, linked
@@ -116,6 +123,25 @@ async def test_the_library_s_application_leaves_it_out_and_shows_what_was_believ
     assert (then.version, then.state) == (3, state_after(ENTRY, *HISTORY))
 
 
+async def test_the_library_s_application_does_not_use_a_snapshot_that_holds_it(
+    settings, appender: Appender, void, admin
+):
+    def loaded():
+        with open_application(settings, "varve_writer") as application, acting_for("acme"):
+            return application.repository.get(STREAM, projector_func=application.projector(ENTRY))
+
+    await appender.append(append_of({STREAM: HISTORY}))
+    stored = encode_snapshot(ENTRY, Snapshot(STREAM, 3, state_after(ENTRY, *HISTORY)))
+    await void(3)
+    await admin.execute(  # it was under way when the event was voided
+        "insert into varve.snapshots (tenant, stream, version, schema_version, topic, data)"
+        " values ('acme', %s, 3, %s, %s, %s)",
+        (STREAM, stored.class_version, stored.topic, stored.state),
+    )
+    entry = await asyncio.to_thread(loaded)
+    assert (entry.version, entry.state) == (4, state_after(ENTRY, created(), linked()))
+
+
 async def test_readers_may_leave_it_out_and_the_log_keeps_it(appender: Appender, void, admin):
     await appender.append(append_of({STREAM: HISTORY}))
     await void(2)
@@ -156,6 +182,51 @@ async def test_an_event_without_a_stream_is_voided_once(settings, void, admin):
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NotVoidable", "Voided"]
     cursor = await admin.execute("select position, stream, voided_by from varve.voided")
     assert await cursor.fetchall() == [(1, None, 2)]
+
+
+class TestReadingByTags:
+    """The library's recorder of events that have tags instead of a stream."""
+
+    @pytest.fixture
+    def recorder(self, settings):
+        with closing(Datastore(settings.role_url("varve_writer"))) as datastore:
+            yield VarveDCBRecorder(datastore, Scope(lambda: "acme"))
+
+    @pytest.fixture
+    async def booked(self, recorder):
+        """Three seats; the second one was a mistake."""
+        events = [DCBEvent("SeatBooked", b"{}", ["hall", f"seat:{number}"]) for number in (1, 2, 3)]
+        await asyncio.to_thread(recorder.append, events)
+
+    @pytest.fixture
+    async def voided(self, booked, void):
+        await void(2)
+
+    @pytest.mark.parametrize(
+        ("item", "positions"),
+        [
+            (DCBQueryItem(tags=["hall"]), [1, 3]),
+            (DCBQueryItem(types=["SeatBooked"]), [1, 3]),
+            (DCBQueryItem(tags=["hall", "seat:2"]), []),
+            (DCBQueryItem(), [1, 3]),
+        ],
+    )
+    async def test_what_was_voided_and_what_voids_it_are_left_out(self, recorder, voided, item, positions):
+        response = await asyncio.to_thread(recorder.read, DCBQuery([item]))
+        found = await asyncio.to_thread(list, response)
+        assert ([each.position for each in found], response.head) == (positions, 4)
+
+    async def test_a_limit_counts_what_is_left(self, recorder, voided):
+        response = await asyncio.to_thread(partial(recorder.read, DCBQuery(), limit=2))
+        assert [each.position for each in await asyncio.to_thread(list, response)] == [1, 3]
+
+    async def test_whoever_decided_on_it_is_refused(self, recorder, booked, void):
+        query = DCBQuery([DCBQueryItem(tags=["hall"])])
+        head = (await asyncio.to_thread(recorder.read, query)).head
+        await void(2)
+        condition = DCBAppendCondition(fail_if_events_match=query, after=head)
+        with pytest.raises(IntegrityError):
+            await asyncio.to_thread(recorder.append, [DCBEvent("HallClosed", b"{}", ["hall"])], condition)
 
 
 @pytest.mark.parametrize("role", LOGIN_ROLES)
