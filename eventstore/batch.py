@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from eventstore import wire
+from eventstore.encode import APPEND_COLUMNS, COMMAND_COLUMNS, KEY_COLUMNS, PART_COLUMNS, TAGS_COLUMN, Rows
 from eventstore.errors import (
     AlreadyTracked,
     BoundaryCrossed,
@@ -22,21 +21,13 @@ from eventstore.errors import (
     KeyReused,
     StreamConflict,
 )
-from eventstore.prepare import (
-    APPEND_COLUMNS,
-    CHECKED_COLUMNS,
-    COMMAND_COLUMNS,
-    EVENT_COLUMNS,
-    KEY_COLUMNS,
-    TAGS_COLUMN,
-    PreparedAppend,
-    Touched,
-)
-from eventstore.records import Appended, BoundaryItem, JsonObject
-from eventstore.rows import NO_CONDITIONS
+from eventstore.prepare import PreparedAppend, Touched
+from eventstore.records import Appended, BoundaryItem
 
-PARAMETERS = 39
+PARAMETERS = len(APPEND_COLUMNS) + 1 + sum(len(columns) + 1 for columns in PART_COLUMNS)
+"""Of `varve.append`: the round of each append is one more, and so is the append of each row."""
 _AFTER_ROUND = 2  # the columns `tenant` and `id` stand before the round
+_EVENT_TAGS = len(APPEND_COLUMNS) + 2 + TAGS_COLUMN
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,71 +77,23 @@ class Batch:
     def parameters(self) -> list[bytes | None]:
         """Return the binary parameters of `varve.append`."""
         appends, count = self.appends, len(self.appends)
-        columns = list(zip(*(each.elements for each in appends), strict=True))
+        width = COMMAND_COLUMNS.start
+        if any(each.command is not None for each in appends):
+            has_keys = any(each.command is not None and each.command.key is not None for each in appends)
+            width = KEY_COLUMNS.stop if has_keys else KEY_COLUMNS.start
+        columns = zip(*(each.elements[:width] for each in appends), strict=True)
         arrays: list[bytes | None] = [
             wire.array(element_type, count, column)
-            for element_type, column in zip(APPEND_COLUMNS, columns, strict=True)
+            for element_type, column in zip(APPEND_COLUMNS[:width], columns, strict=True)
         ]
-        if all(each.command is None for each in appends):
-            arrays[COMMAND_COLUMNS.start : COMMAND_COLUMNS.stop] = [None] * len(COMMAND_COLUMNS)
-        if all(each.command is None or each.command.key is None for each in appends):
-            arrays[KEY_COLUMNS.start : KEY_COLUMNS.stop] = [None] * len(KEY_COLUMNS)
+        arrays += [None] * (len(APPEND_COLUMNS) - width)
         rounds = wire.array(wire.INT2, count, map(wire.int2, self.rounds))
-        return [
-            *arrays[:_AFTER_ROUND],
-            rounds,
-            *arrays[_AFTER_ROUND:],
-            *self._events(),
-            *self._checked(),
-            *self._conditions(),
-        ]
-
-    def _events(self) -> Iterable[bytes | None]:
-        count = sum([each.event_count for each in self.appends])
-        yield self._numbers(count, [each.event_count for each in self.appends])
-        columns = zip(*(each.event_elements for each in self.appends), strict=True)
-        has_tags = any(tags for each in self.appends for _, tags in each.marks)
-        for index, (element_type, column) in enumerate(zip(EVENT_COLUMNS, columns, strict=True)):
-            yield wire.array(element_type, count, column) if has_tags or index != TAGS_COLUMN else None
-
-    def _checked(self) -> Iterable[bytes]:
-        count = sum([each.checked_count for each in self.appends])
-        yield self._numbers(count, [each.checked_count for each in self.appends])
-        columns = zip(*(each.checked_elements for each in self.appends), strict=True)
-        for element_type, column in zip(CHECKED_COLUMNS, columns, strict=True):
-            yield wire.array(element_type, count, column)
-
-    def _numbers(self, count: int, counts: Iterable[int]) -> bytes:
-        """Return the array that says of each of `count` rows which append it is of, when the appends have `counts`."""
-        numbers = [wire.int4(number) * of_append for number, of_append in enumerate(counts, start=1)]
-        return wire.array(wire.INT4, count, numbers)
-
-    def _conditions(self) -> Iterable[bytes | None]:
-        claims: list[tuple[int, str, str | None]] = []
-        counters: list[tuple[int, str, int, int]] = []
-        tracked: list[tuple[int, str, int]] = []
-        boundaries: list[JsonObject] = []
-        for number, each in enumerate(self.appends, start=1):
-            conditions = each.conditions
-            if conditions is NO_CONDITIONS:
-                continue
-            claims += [(number, claim, None) for claim in conditions.claims.released]
-            claims += [(number, claim, stream) for claim, stream in conditions.claims.taken.items()]
-            counters += [(number, counter.name, counter.add, counter.limit) for counter in conditions.counters]
-            if conditions.tracked is not None:
-                tracked.append((number, conditions.tracked.application_name, conditions.tracked.position))
-            if conditions.boundary is not None:
-                after = conditions.boundary.after
-                boundaries += [
-                    {"append": number, "after": after, "topics": list(item.topics), "tags": list(item.tags)}
-                    for item in conditions.boundary.items
-                ]
-        yield from _arrays(claims, (wire.INT4, wire.int4), (wire.TEXT, wire.text), (wire.TEXT, wire.text))
-        yield from _arrays(
-            counters, (wire.INT4, wire.int4), (wire.TEXT, wire.text), (wire.INT8, wire.int8), (wire.INT8, wire.int8)
-        )
-        yield from _arrays(tracked, (wire.INT4, wire.int4), (wire.TEXT, wire.text), (wire.INT8, wire.int8))
-        yield b"\x01" + orjson.dumps(boundaries) if boundaries else None
+        parameters = [*arrays[:_AFTER_ROUND], rounds, *arrays[_AFTER_ROUND:]]
+        for types, parts in zip(PART_COLUMNS, zip(*(each.parts for each in appends), strict=True), strict=True):
+            parameters += _arrays(types, parts)
+        if not any(tags for each in appends for _, tags in each.marks):
+            parameters[_EVENT_TAGS] = None
+        return parameters
 
     def outcomes(self, answer: BatchAnswer) -> list[Outcome]:
         """Return each append's own outcome, in the order of `appends`."""
@@ -276,13 +219,16 @@ def _matches(item: BoundaryItem, topic: str, tags: tuple[str, ...]) -> bool:
     return (not item.topics or topic in item.topics) and set(item.tags) <= set(tags)
 
 
-def _arrays(rows: Sequence[tuple[Any, ...]], *columns: tuple[wire.ElementType, Any]) -> Iterable[bytes | None]:
-    """Return an array for each of `columns`, or null for each when there are no rows."""
-    if not rows:
-        return itertools.repeat(None, len(columns))
+def _arrays(types: Sequence[wire.ElementType], parts: Sequence[Rows]) -> Iterable[bytes | None]:
+    """Return the array that says of each row which append it is of, and one for each column; nulls without rows."""
+    count = sum([rows.number for rows in parts])
+    if not count:
+        return itertools.repeat(None, 1 + len(types))
+    appends = [wire.int4(append) * rows.number for append, rows in enumerate(parts, start=1) if rows.number]
+    columns = zip(*[rows.columns for rows in parts if rows.number], strict=True)
     return (
-        wire.array(element_type, len(rows), [encode(row[index]) for row in rows])
-        for index, (element_type, encode) in enumerate(columns)
+        wire.array(element_type, count, column)
+        for element_type, column in zip((wire.INT4, *types), (appends, *columns), strict=True)
     )
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -118,11 +117,7 @@ def _check(prepared: PreparedAppend, boundary: Boundary) -> Check:
         if window.events:
             event = window.events[0]
             crossed = next(item for item in boundary.items if matches(item, event.topic, event.tags))
-            return _with_boundary(prepared, Boundary((crossed,), event.position - 1))
+            return prepared.with_boundary(Boundary((crossed,), event.position - 1))
         if window.is_last:
-            return _with_boundary(prepared, replace(boundary, after=max(boundary.after, window.upto)))
+            return prepared.with_boundary(boundary._replace(after=max(boundary.after, window.upto)))
         after, upto = window.scanned_to, window.upto
-
-
-def _with_boundary(prepared: PreparedAppend, boundary: Boundary) -> PreparedAppend:
-    return prepared._replace(conditions=replace(prepared.conditions, boundary=boundary))

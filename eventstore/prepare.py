@@ -4,6 +4,7 @@ A batch carries many callers' appends in one transaction, so what PostgreSQL can
 caller's NUL character would otherwise fail them all.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
@@ -12,19 +13,25 @@ import orjson
 from eventsourcing.persistence import Mapper, StoredEvent
 
 from eventstore import wire
+from eventstore.encode import (
+    Checked,
+    Rows,
+    append_elements,
+    boundary_rows,
+    checked_rows,
+    condition_rows,
+    event_rows,
+)
 from eventstore.errors import InvalidAppend
 from eventstore.mapper import VersionedStoredEvent
-from eventstore.records import NO_CLAIMS, Append, CommandRecord, JsonObject
+from eventstore.records import NO_CLAIMS, Append, Boundary, CommandRecord, JsonObject
 from eventstore.rows import NO_CONDITIONS, Conditions, EventRow
-from eventstore.storable import require_storable, storable_json
+from eventstore.storable import require_storable
 
 MOST_BYTES = 16_000_000
 
 Touched = tuple[str | int, ...]
 """Something that only one append of a round may touch: a stream, a claim, a key, …"""
-
-Checked = tuple[str, int, bool | None]
-"""A stream, the version that it must have, and whether it is written; None where that leaves a gap."""
 
 
 class PreparedAppend(NamedTuple):
@@ -36,11 +43,8 @@ class PreparedAppend(NamedTuple):
     event_count: int
     elements: tuple[bytes, ...]
     """One for each of `APPEND_COLUMNS`."""
-    event_elements: tuple[bytes, ...]
-    """For each of `EVENT_COLUMNS` those of all events, one after another."""
-    checked_count: int
-    checked_elements: tuple[bytes, ...]
-    """For each of `CHECKED_COLUMNS` those of all streams whose version is checked."""
+    parts: tuple[Rows, ...]
+    """One for each of `PART_COLUMNS`."""
     marks: tuple[tuple[str, tuple[str, ...]], ...]
     """Topic and tags of each event, for the boundaries of later appends in the same batch."""
     touched: tuple[Touched, ...]
@@ -60,20 +64,10 @@ class PreparedAppend(NamedTuple):
         elements = (self.elements[0], wire.uuid(append_id), *self.elements[2:])
         return self._replace(append_id=append_id, elements=elements)
 
-
-APPEND_COLUMNS = (
-    *(wire.TEXT, wire.UUIDS, wire.INT4),  # tenant, id, number of events
-    *(wire.TEXT, wire.TEXT, wire.JSONB, wire.JSONB, wire.TEXT, wire.TEXT, wire.JSONB, wire.JSONB),  # command
-    *(wire.TEXT, wire.TEXT, wire.BYTEA, wire.INT4),  # idempotency key
-)
-COMMAND_COLUMNS = range(3, 11)
-KEY_COLUMNS = range(11, 15)
-EVENT_COLUMNS = (wire.TEXT, wire.INT4, wire.TEXT, wire.INT2, wire.TEXT, wire.BYTEA, wire.BYTEA)
-TAGS_COLUMN = 4
-CHECKED_COLUMNS = (wire.TEXT, wire.INT4, wire.BOOL)
-
-_NO_COMMAND = (wire.NULL,) * len(COMMAND_COLUMNS)
-_NO_KEY = (wire.NULL,) * len(KEY_COLUMNS)
+    def with_boundary(self, boundary: Boundary) -> "PreparedAppend":
+        """Return the append with another boundary, when what its own asks was looked at before."""
+        conditions = self.conditions._replace(boundary=boundary)
+        return self._replace(conditions=conditions, parts=(*self.parts[:-1], boundary_rows(boundary)))
 
 
 def prepare(append: Append, mapper: Mapper[str]) -> PreparedAppend:
@@ -132,14 +126,17 @@ def prepare_rows(
     """
     try:
         require_storable(tenant, rows, conditions, command)
-        elements = (wire.text(tenant), wire.uuid(append_id), wire.int4(len(rows)), *_command_elements(command))
-        event_elements = _event_elements(rows, metadata, conditions)
+        elements = append_elements(tenant, append_id, len(rows), command)
+        events = event_rows(rows, metadata, conditions)
         checked = _checked(rows, conditions)
+        parts = (events, checked_rows(checked), *condition_rows(conditions))
     except UnicodeEncodeError as error:
         raise InvalidAppend("a text holds half of a surrogate pair, which has no UTF-8") from error
     except orjson.JSONEncodeError as error:
         raise InvalidAppend(f"a value has no JSON: {error}") from error
-    size = sum(map(len, elements)) + sum(map(len, event_elements))
+    except struct.error as error:
+        raise InvalidAppend(f"a number is of another kind: {error}") from error
+    size = sum(map(len, elements)) + sum(map(len, events.columns))
     if size > MOST_BYTES:
         raise InvalidAppend(f"an append may have {MOST_BYTES} bytes at the most, and this one has {size}")
     return PreparedAppend(
@@ -148,43 +145,13 @@ def prepare_rows(
         command=command,
         event_count=len(rows),
         elements=elements,
-        event_elements=event_elements,
-        checked_count=len(checked),
-        checked_elements=_columns([_checked_elements(*each) for each in checked], len(CHECKED_COLUMNS)),
+        parts=parts,
         marks=tuple([(row.topic, row.tags) for row in rows]),
         touched=_touched(tenant, append_id, [stream for stream, _, _ in checked], conditions, command),
         conditions=conditions,
         size=size,
         is_bulk=is_bulk,
     )
-
-
-def _event_elements(rows: Sequence[EventRow], metadata: JsonObject, conditions: Conditions) -> tuple[bytes, ...]:
-    if not rows:
-        return (b"",) * len(EVENT_COLUMNS)
-    changes = None if conditions is NO_CONDITIONS else _changes(conditions)
-    # Claims and counters can be derived from the log: the first event of an append says what it changed.
-    first = wire.blob(storable_json(metadata | {"changes": changes} if changes else metadata))
-    others = (wire.blob(storable_json(metadata)) if changes else first) * (len(rows) - 1) if len(rows) > 1 else b""
-    return (*_columns([_row_elements(row) for row in rows], len(EVENT_COLUMNS) - 1), first + others)
-
-
-def _row_elements(row: EventRow) -> tuple[bytes, ...]:
-    return (
-        wire.text(row.stream),
-        wire.int4(row.version),
-        wire.text(row.topic),
-        wire.int2(row.class_version),
-        wire.text(_array_literal(row.tags)) if row.tags else wire.NULL,
-        wire.blob(row.data),
-    )
-
-
-def _columns(rows: Sequence[tuple[bytes, ...]], count: int) -> tuple[bytes, ...]:
-    """Return the elements of each of `count` columns, joined; most appends have one row."""
-    if len(rows) == 1:
-        return rows[0]
-    return tuple(map(b"".join, zip(*rows, strict=True))) if rows else (b"",) * count
 
 
 def _checked(rows: Sequence[EventRow], conditions: Conditions) -> Sequence[Checked]:
@@ -200,46 +167,6 @@ def _checked(rows: Sequence[EventRow], conditions: Conditions) -> Sequence[Check
         first = min(found)
         written.append((stream, first - 1, True if found == list(range(first, first + len(found))) else None))
     return [*written, *((stream, version, False) for stream, version in conditions.expected)]
-
-
-def _checked_elements(stream: str, version: int, is_written: bool | None) -> tuple[bytes, ...]:  # noqa: FBT001
-    return wire.text(stream), wire.int4(version), wire.NULL if is_written is None else wire.boolean(is_written)
-
-
-def _changes(conditions: Conditions) -> JsonObject:
-    changes: JsonObject = {}
-    if conditions.claims.released:
-        changes["released"] = list(conditions.claims.released)
-    if conditions.claims.taken:
-        changes["taken"] = dict(conditions.claims.taken)
-    if conditions.counters:
-        changes["counters"] = {counter.name: counter.add for counter in conditions.counters}
-    return changes
-
-
-def _command_elements(command: CommandRecord | None) -> tuple[bytes, ...]:
-    if command is None:
-        return (*_NO_COMMAND, *_NO_KEY)
-    record = (
-        wire.text(command.command_type),
-        wire.text(command.aggregate_id),
-        wire.jsonb(storable_json(command.data)),
-        wire.jsonb(storable_json(command.metadata)),
-        wire.text(command.user),
-        wire.text(command.status),
-        wire.jsonb(storable_json(command.outcome)),
-        wire.jsonb(None if command.error is None else storable_json(command.error)),
-    )
-    key = command.key
-    if key is None:
-        return (*record, *_NO_KEY)
-    remembered = wire.int4(key.seconds if command.is_remembered else None)
-    return (*record, wire.text(key.actor), wire.text(key.key), wire.blob(key.fingerprint), remembered)
-
-
-def _array_literal(tags: Iterable[str]) -> str:
-    quoted = (tag.replace("\\", "\\\\").replace('"', '\\"') for tag in tags)
-    return "{" + ",".join(f'"{tag}"' for tag in quoted) + "}"
 
 
 def _touched(

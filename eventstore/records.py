@@ -99,8 +99,7 @@ class Claims:
 NO_CLAIMS = Claims()
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(NamedTuple):
     """Adds to a counter of the tenant, such as a quota; refused where it would then be above `limit`, or below 0."""
 
     name: str
@@ -108,16 +107,14 @@ class Counter:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class BoundaryItem:
+class BoundaryItem(NamedTuple):
     """Matches events of one of `topics` (any, when empty) that have all of `tags`."""
 
     topics: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Boundary:
+class Boundary(NamedTuple):
     """A dynamic consistency boundary: no event of the tenant after the position `after` matches any of `items`.
 
     The idea is Sara Pellegrini's and Milan Savić's, https://dcb.events. `after` is the head of the log at the time when

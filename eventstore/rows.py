@@ -1,6 +1,5 @@
 """An append as rows: what is stored, and what it asks of the log."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from eventstore.records import NO_CLAIMS, Boundary, Claims, Counter, Tracked
@@ -17,8 +16,7 @@ class EventRow(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(NamedTuple):
     """All that an append asks of the log besides the versions that its events follow."""
 
     expected: tuple[tuple[str, int], ...] = ()

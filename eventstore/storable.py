@@ -26,19 +26,18 @@ def require_storable(
     """Raise `InvalidAppend` for what the database would refuse with the whole batch."""
     if len(rows) > MOST_EVENTS:
         raise InvalidAppend(f"an append may have {MOST_EVENTS} events at the most, and this one has {len(rows)}")
+    names = [tenant]
     for row in rows:
         _require_numbers(row)
-    if command is not None and command.key is not None and not 0 <= command.key.seconds <= _LONGEST_KEY_SECONDS:
-        raise InvalidAppend(f"a key is remembered for 0 to {_LONGEST_KEY_SECONDS} seconds")
-    _require_name(tenant)
-    for row in rows:
-        for name in (row.topic, *row.tags) if row.stream is None else (row.stream, row.topic, *row.tags):
-            _require_name(name)
+        names += (row.topic, *row.tags) if row.stream is None else (row.stream, row.topic, *row.tags)
     if command is not None:
-        for name in _names_of_command(command):
-            _require_name(name)
+        if command.key is not None and not 0 <= command.key.seconds <= _LONGEST_KEY_SECONDS:
+            raise InvalidAppend(f"a key is remembered for 0 to {_LONGEST_KEY_SECONDS} seconds")
+        names += _names_of_command(command)
     if conditions is not NO_CONDITIONS:
         _require_conditions(conditions, has_events=bool(rows))
+        names += _names_of_conditions(conditions)
+    _require_names(names)
 
 
 def storable_json(value: object) -> bytes:
@@ -48,7 +47,9 @@ def storable_json(value: object) -> bytes:
         InvalidAppend: a text in it holds a NUL character, or a number is infinite or none.
     """
     document = canonical_json(value)
-    if b"null" in document and not _is_finite(value):  # it was written as null
+    nulls = document.count(b"null")
+    # A number that is not finite was written as null, so it is rare that one must be looked for.
+    if nulls and not (isinstance(value, dict) and [*value.values()].count(None) == nulls) and not _is_finite(value):
         raise InvalidAppend("a number is not finite, and JSON has no such numbers")
     if b"\\u0000" in document and _NUL_IN_JSON.search(document):
         raise InvalidAppend("a text holds a NUL character, which PostgreSQL can't store")
@@ -76,20 +77,19 @@ def _require_conditions(conditions: Conditions, *, has_events: bool) -> None:
     for counter in counters:
         if not -_HIGHEST_COUNT <= counter.add <= _HIGHEST_COUNT or not 0 <= counter.limit <= _HIGHEST_COUNT:
             raise InvalidAppend(f"a counter counts to {_HIGHEST_COUNT} at the most")
-    if len({counter.name for counter in counters}) < len(counters):
+    if len(counters) > 1 and len({counter.name for counter in counters}) < len(counters):
         raise InvalidAppend("an append names each counter once")
     for _, version in conditions.expected:
         _require_version(version)
-    positions = [conditions.tracked.position] if conditions.tracked is not None else []
-    positions += [conditions.boundary.after] if conditions.boundary is not None else []
-    for position in positions:
-        if not 0 <= position <= _HIGHEST_POSITION:
-            raise InvalidAppend(f"a position is between 0 and {_HIGHEST_POSITION}, not {position}")
-    names = _names_of_conditions(conditions)
-    if len(names) > _MOST_NAMES:
-        raise InvalidAppend(f"conditions may have {_MOST_NAMES} names at the most, and these have {len(names)}")
-    for name in names:
-        _require_name(name)
+    if conditions.tracked is not None:
+        _require_position(conditions.tracked.position)
+    if conditions.boundary is not None:
+        _require_position(conditions.boundary.after)
+
+
+def _require_position(position: int) -> None:
+    if not 0 <= position <= _HIGHEST_POSITION:
+        raise InvalidAppend(f"a position is between 0 and {_HIGHEST_POSITION}, not {position}")
 
 
 def _names_of_conditions(conditions: Conditions) -> list[str]:
@@ -102,6 +102,8 @@ def _names_of_conditions(conditions: Conditions) -> list[str]:
     if conditions.boundary is not None:
         for item in conditions.boundary.items:
             names += [*item.topics, *item.tags]
+    if len(names) > _MOST_NAMES:
+        raise InvalidAppend(f"conditions may have {_MOST_NAMES} names at the most, and these have {len(names)}")
     return names
 
 
@@ -111,12 +113,15 @@ def _names_of_command(command: CommandRecord) -> Iterator[str]:
         yield from (command.key.actor, command.key.key)
 
 
-def _require_name(name: str) -> None:
-    if "\x00" in name:
+def _require_names(names: Sequence[str]) -> None:
+    together = "".join(names)
+    if "\x00" in together:
         raise InvalidAppend("a text holds a NUL character, which PostgreSQL can't store")
-    size = len(name) if name.isascii() else len(name.encode())  # which has no half of a surrogate pair
-    if size > _NAME_BYTES:
-        raise InvalidAppend(f"a name may have {_NAME_BYTES} bytes at the most: {name[:50]!r}…")
+    if len(together) <= _NAME_BYTES and together.isascii():  # as nearly always
+        return
+    for name in names:
+        if len(name.encode()) > _NAME_BYTES:  # half of a surrogate pair has no UTF-8
+            raise InvalidAppend(f"a name may have {_NAME_BYTES} bytes at the most: {name[:50]!r}…")
 
 
 def _is_finite(value: object) -> bool:

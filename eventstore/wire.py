@@ -17,6 +17,7 @@ _int4 = struct.Struct(">ii").pack
 _int8 = struct.Struct(">iq").pack
 _array_header = struct.Struct(">iiIii").pack
 _JSONB_VERSION = b"\x01"
+_TRUE, _FALSE = (_length(1) + value for value in (b"\x01", b"\x00"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,10 @@ JSONB = ElementType(3802, 3807)
 
 
 def text(value: str | None) -> bytes:
-    return NULL if value is None else blob(value.encode())
+    if value is None:
+        return NULL
+    content = value.encode()
+    return _length(len(content)) + content
 
 
 def blob(content: bytes | None) -> bytes:
@@ -66,8 +70,8 @@ def int8(value: int) -> bytes:
     return _int8(8, value)
 
 
-def boolean(value: bool) -> bytes:  # noqa: FBT001 - the value itself
-    return blob(b"\x01" if value else b"\x00")
+def boolean(value: bool | None) -> bytes:  # noqa: FBT001 - the value itself
+    return NULL if value is None else _TRUE if value else _FALSE
 
 
 def array(element_type: ElementType, count: int, elements: Iterable[bytes]) -> bytes:

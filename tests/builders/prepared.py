@@ -11,7 +11,7 @@ from eventstore.rows import Conditions, EventRow
 
 def prepared(*rows: EventRow, tenant: str = "acme", **given: Any) -> PreparedAppend:
     """An append of `rows`; what else is given goes to its conditions, the rest to `prepare_rows`."""
-    conditions = Conditions(**{name: given.pop(name) for name in Conditions.__slots__ if name in given})
+    conditions = Conditions(**{name: given.pop(name) for name in Conditions._fields if name in given})
     record: CommandRecord | None = given.get("command")
     append_id = given.pop("append_id", uuid4()) if record is None else record.command_id
     return prepare_rows(tenant, append_id, rows, given.pop("metadata", {}), conditions, **given)

@@ -150,7 +150,7 @@ APPENDS = st.builds(
     claims=st.builds(Claims, st.dictionaries(NAMES, NAMES, max_size=1), st.lists(NAMES, max_size=1).map(tuple)),
     counters=st.lists(NAMES, max_size=2, unique=True).map(lambda names: tuple(Counter(name, 1, 9) for name in names)),
     tracked=st.none() | st.builds(Tracked, NAMES, st.just(1)),
-    boundary=st.none() | st.builds(Boundary, st.lists(ITEMS, min_size=1, max_size=2).map(tuple)),
+    boundary=st.none() | st.builds(Boundary, st.lists(ITEMS, min_size=1, max_size=2).map(tuple), st.just(0)),
     command=st.none() | st.builds(lambda name: command(key=key(name)), NAMES) | st.builds(command),
 )
 

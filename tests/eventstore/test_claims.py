@@ -47,7 +47,7 @@ DAMAGE = [
     ("update varve.claims set stream = 'x' where claim = 'three'", Difference("claim", "acme", "three", "b", "x")),
     ("update varve.counters set value = 9 where value = 5", Difference("counter", "acme", "entries", 5, 9)),
     ("delete from varve.counters", Difference("counter", "acme", "entries", 5, None)),
-    ("insert into varve.counters values ('acme', 'more', 1)", Difference("counter", "acme", "more", None, 1)),
+    ("insert into varve.counters values ('acme', 'more', 1, 1)", Difference("counter", "acme", "more", None, 1)),
 ]
 
 

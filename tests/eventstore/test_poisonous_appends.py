@@ -65,6 +65,7 @@ def numbers() -> dict[str, Poison]:
         "expected version below zero": lambda: prepared(row(), expected=(("t", -(2**31) - 1),)),
         "added to a counter": lambda: prepared(row(), counters=(Counter("c", 2**63, 9),)),
         "nothing to add": lambda: prepared(row(), counters=(Counter("c", math.nan, 9),)),  # type: ignore[arg-type]
+        "half of one to add": lambda: prepared(row(), counters=(Counter("c", 0.5, 9),)),  # type: ignore[arg-type]
         "limit of a counter": lambda: prepared(row(), counters=(Counter("c", 1, 2**63),)),
         "limit without end": lambda: prepared(row(), counters=(Counter("c", 1, math.inf),)),  # type: ignore[arg-type]
         "tracked position": lambda: prepared(tracked=Tracked("upstream", 2**63)),
@@ -191,8 +192,7 @@ async def test_what_only_the_server_can_refuse_is_refused_alone(appender: BatchA
 
 
 async def test_what_was_overlooked_when_it_was_prepared_is_refused_alone(appender: BatchAppender):
-    half = Counter("c", 0.5, 9)  # type: ignore[arg-type]
-    refused = await append_among_others(appender, lambda: prepared(row(), counters=(half,)), "half")
+    refused = await append_among_others(appender, lambda: prepared(row())._replace(parts=()), "half")
     assert isinstance(refused, InvalidAppend)
 
 

@@ -9,12 +9,16 @@ create table varve.event_tags (
 );
 comment on table varve.event_tags is 'The tags of events as rows: for the conditions of appends, and to read by tag.';
 
+-- One row for each counter. It is never updated: while anyone holds a snapshot open, PostgreSQL keeps every version, and
+-- a look for the newest would walk along all of them. A change deletes the row and adds one with a higher key, found
+-- first: docs/decisions/0019-hot-rows.md.
 create table varve.counters (
     tenant  text   not null,
     counter text   not null,
+    change  bigint not null,
     value   bigint not null,
-    primary key (tenant, counter)
-) with (fillfactor = 50);
+    primary key (tenant, counter, change)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 comment on table varve.counters is 'Bounded counters, such as quotas: changed by appends, derived from the log.';
 
 create table varve.tracking (
@@ -91,8 +95,9 @@ create function varve.append(
     p_claim_appends integer[], p_claims text[], p_claim_streams text[],
     p_counter_appends integer[], p_counters text[], p_counter_adds bigint[], p_counter_limits bigint[],
     p_tracking_appends integer[], p_tracking_names text[], p_tracking_positions bigint[],
-    -- [{"append", "after", "topics", "tags"}], one for each item of a boundary.
-    p_boundaries jsonb
+    -- An element for each item of a boundary: its first tag, and literals of arrays of its topics and its other tags.
+    p_boundary_appends integer[], p_boundary_afters bigint[], p_boundary_topics text[], p_boundary_tags text[],
+    p_boundary_other_tags text[]
 ) returns table (epoch text, head bigint, recorded timestamptz, answers jsonb)
     language plpgsql volatile security definer set search_path = varve, pg_temp
     -- Plans are made once for each session, maybe while a table is still empty, and used when it has millions of rows:
@@ -111,6 +116,7 @@ declare
     none_refused  boolean := true;
     some_expired  boolean;
     is_crowded    boolean;
+    is_checked    boolean;
 begin
     -- Writers stand in line until they commit, so positions become visible in order. Every later statement has a
     -- fresh snapshot; a check in the lock's own statement would see a stale one.
@@ -216,28 +222,33 @@ begin
             end if;
         end if;
 
-        if p_boundaries is not null then
+        if p_boundary_appends is not null then
             select jsonb_object_agg(b.append, jsonb_build_object('result', 'crossed', 'position', m.position))
             into found_answers
-            from (select p_tenants[b.append] as tenant, b.*
-                  from jsonb_to_recordset(p_boundaries) as b (append integer, after bigint, topics text[], tags text[])
-                 ) b
+            from unnest(p_boundary_appends, p_boundary_afters, p_boundary_topics, p_boundary_tags, p_boundary_other_tags)
+                as b (append, after, topics, tag, other_tags)
             cross join lateral (
                 (select t.position from event_tags t
-                 where cardinality(b.tags) > 0 and t.tenant = b.tenant and t.tag = b.tags[1] and t.position > b.after
-                   and (cardinality(b.topics) = 0 or t.topic = any (b.topics))
+                 where t.tenant = p_tenants[b.append] and t.tag = b.tag and t.position > b.after
+                   and (b.topics is null or t.topic = any (b.topics::text[]))
                    -- A scalar subquery: a plan made for a small table would have `not exists` hash all tags of the tenant.
-                   and not exists (select from unnest(b.tags[2:]) as o (tag)
-                                   where (select u.position from event_tags u where u.tenant = b.tenant
-                                          and u.tag = o.tag and u.position = t.position limit 1) is null)
+                   and (b.other_tags is null or not exists (
+                        select from unnest(b.other_tags::text[]) as o (tag)
+                        where (select u.position from event_tags u where u.tenant = p_tenants[b.append]
+                               and u.tag = o.tag and u.position = t.position limit 1) is null))
                  order by t.position limit 1)
                 union all
                 (select e.position from events e
-                 where cardinality(b.tags) = 0 and e.position > b.after and e.tenant = b.tenant
-                   and (cardinality(b.topics) = 0 or e.topic = any (b.topics))
+                 where b.tag is null and e.position > b.after and e.tenant = p_tenants[b.append]
+                   and (b.topics is null or e.topic = any (b.topics::text[]))
                  order by e.position limit 1)
             ) m
-            where p_rounds[b.append] = this_round and (none_refused or not answers ? b.append::text);
+            where p_rounds[b.append] = this_round and (none_refused or not answers ? b.append::text)
+              -- However many events have the first tag: nothing is crossed unless each of the others has a new one, too.
+              and (b.other_tags is null or not exists (
+                   select from unnest(b.other_tags::text[]) as o (tag)
+                   where (select u.position from event_tags u where u.tenant = p_tenants[b.append]
+                          and u.tag = o.tag and u.position > b.after limit 1) is null));
             if found_answers is not null then
                 answers := answers || found_answers;
                 none_refused := false;
@@ -246,19 +257,33 @@ begin
 
         -- Last, so that what passes here is written.
         if p_counters is not null then
-            select bool_or(coalesce(c.value, 0) + k.raised > k.most or coalesce(c.value, 0) + k.lowered < 0)
-            into is_crowded
-            from (select p_tenants[k.append] as tenant, k.counter, sum(greatest(k.add, 0)) as raised,
-                         sum(least(k.add, 0)) as lowered, min(k.most) as most
-                  from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
-                      as k (append, counter, add, most)
-                  where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
-                  group by 1, 2) k
-            left join lateral (select * from counters c
-                               where c.tenant = k.tenant and c.counter = k.counter limit 1) c on true;
-            -- In this order not all have room. A tenant's first append that finds none is refused; its later ones of
-            -- this round may have room without it and are asked to come again, each in a round of its own.
-            if is_crowded then
+            is_checked := false;
+            loop
+                with wanted as materialized (
+                    select k.*, c.ctid as last, coalesce(c.change, 0) as change, coalesce(c.value, 0) as value
+                    from (select p_tenants[k.append] as tenant, k.counter, sum(k.add) as add,
+                                 sum(greatest(k.add, 0)) as raised, sum(least(k.add, 0)) as lowered, min(k.most) as most
+                          from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
+                              as k (append, counter, add, most)
+                          where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
+                          group by 1, 2) k
+                    left join lateral (select c.ctid, c.change, c.value from counters c
+                                       where c.tenant = k.tenant and c.counter = k.counter
+                                       order by c.change desc limit 1) c on true
+                ), crowded as materialized (
+                    select not is_checked and bool_or(w.value + w.raised > w.most or w.value + w.lowered < 0) as is_so
+                    from wanted w
+                ), replaced as (
+                    delete from counters c using wanted w where c.ctid = w.last and not (select is_so from crowded)
+                ), written as (
+                    insert into counters (tenant, counter, change, value)
+                    select w.tenant, w.counter, w.change + 1, w.value + w.add from wanted w
+                    where not (select is_so from crowded)
+                )
+                select is_so into is_crowded from crowded;
+                exit when is_crowded is not true;
+                -- In this order not all have room. A tenant's first append that finds none is refused; its later ones of
+                -- this round may have room without it and are asked to come again, each in a round of its own.
                 with wanted as (
                     select k.tenant, k.append, k.counter, k.add, k.most,
                            coalesce(c.value, 0)
@@ -267,7 +292,8 @@ begin
                           from unnest(p_counter_appends, p_counters, p_counter_adds, p_counter_limits)
                               as k (append, counter, add, most)) k
                     left join lateral (select * from counters c
-                                       where c.tenant = k.tenant and c.counter = k.counter limit 1) c on true
+                                       where c.tenant = k.tenant and c.counter = k.counter
+                                       order by c.change desc limit 1) c on true
                     where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
                 ), refused as (
                     select w.tenant, min(w.append) as append from wanted w
@@ -284,13 +310,8 @@ begin
                     answers := answers || found_answers;
                     none_refused := false;
                 end if;
-            end if;
-            insert into counters as c (tenant, counter, value)
-            select p_tenants[k.append], k.counter, sum(k.add)
-            from unnest(p_counter_appends, p_counters, p_counter_adds) as k (append, counter, add)
-            where p_rounds[k.append] = this_round and (none_refused or not answers ? k.append::text)
-            group by 1, 2
-            on conflict (tenant, counter) do update set value = c.value + excluded.value;
+                is_checked := true;
+            end loop;
         end if;
 
         if p_claims is not null then

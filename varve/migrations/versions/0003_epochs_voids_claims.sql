@@ -123,10 +123,15 @@ begin
     insert into claims (tenant, claim, stream)
     select k.tenant, k.claim, k.stream from unnest(p_claim_tenants, p_claims, p_streams) as k (tenant, claim, stream)
     where k.stream is not null;
-    insert into counters as c (tenant, counter, value)
-    select k.tenant, k.counter, k.value
+    with replaced as (
+        delete from counters c using unnest(p_counter_tenants, p_counters) as k (tenant, counter)
+        where c.tenant = k.tenant and c.counter = k.counter
+        returning c.tenant, c.counter, c.change
+    )
+    insert into counters (tenant, counter, change, value)
+    select k.tenant, k.counter, coalesce(r.change, 0) + 1, k.value
     from unnest(p_counter_tenants, p_counters, p_values) as k (tenant, counter, value)
-    on conflict (tenant, counter) do update set value = excluded.value;
+    left join replaced r using (tenant, counter);
 end
 $$;
 comment on function varve.correct_claims is
