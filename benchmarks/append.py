@@ -24,10 +24,11 @@ from benchmarks.appends import conditions, large, loading, processes, reading, t
 from benchmarks.appends.database import own_server
 from benchmarks.appends.measured import Bench
 from benchmarks.record import circumstances, save
+from varve.processes import collect_rarely
 
 Row = Callable[[Bench], Coroutine[Any, Any, list[dict[str, Any]]]]
 
-# Appends run on uvloop, as in the API's process; readers on asyncio's own loop, as in a worker's.
+# Appends run on uvloop, as in the API's process; readers on asyncio's own loop, as in a worker's. Both collect rarely.
 _ON_UVLOOP: dict[str, Row] = {
     "many": throughput.many_callers,
     "one": throughput.one_caller,
@@ -58,6 +59,7 @@ def main() -> None:
         sizes = large.Sizes(arguments.large_events, arguments.small_events, arguments.minutes)
         chosen = {"large": functools.partial(large.large, sizes=sizes)}
     print(json.dumps(circumstances()), flush=True)
+    collect_rarely()
     with own_server() as server:
         figures = list(measure(Bench(server, arguments.rounds, arguments.seconds), chosen))
     if arguments.save:

@@ -20,8 +20,15 @@ _GRACE_SECONDS = 10
 _COLLECTED_OBJECTS = 50_000
 
 
+def collect_rarely() -> None:
+    """Look for garbage less often than Python does: batches and windows are many objects, all gone soon."""
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(_COLLECTED_OBJECTS)
+
+
 def run_api(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
+    collect_rarely()
     with telemetry.of_process(settings, "varve-api"):
         uvloop.run(serve_api(settings))
 
@@ -40,12 +47,6 @@ async def serve_api(settings: Settings) -> None:
         )
         announce_ready()
         await uvicorn.Server(config).serve()
-
-
-def collect_rarely() -> None:
-    """Look for garbage less often than Python does: events of a window are many objects, and all gone after it."""
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(_COLLECTED_OBJECTS)
 
 
 def run_projection_worker(settings: Settings) -> None:

@@ -9,9 +9,11 @@ import uvloop
 
 from benchmarks.appends.made_up import MadeUp
 from eventstore.batch_appender import open_batch_appender
+from varve.processes import collect_rarely
 
 
 def main() -> None:
+    collect_rarely()
     uvloop.run(_serve(sys.stdin.readline().strip()))
 
 

@@ -15,7 +15,6 @@ from eventstore.append import Appender, open_appender
 from eventstore.log import LogReader, Window
 from eventstore.mapper import PydanticMapper
 from varve.bootstrap import event_types
-from varve.processes import collect_rarely
 from varve.settings import Settings
 
 _EVENTS = 20_000
@@ -30,10 +29,8 @@ from varve.events where position > %s order by position limit %s
 async def reading(bench: Bench) -> list[dict[str, Any]]:
     """The whole log in windows of 1,000, decoded to event objects; and the same rows with their JSON parsed.
 
-    Metadata are decoded when they are asked for: once nobody asks, as most readers, and once for each event. Garbage is
-    collected as in a projection worker, for all contenders.
+    Metadata are decoded when they are asked for: once nobody asks, as most readers, and once for each event.
     """
-    collect_rarely()
     with bench.server.database() as settings:
         await _fill(settings)
         url = settings.role_url("varve_projector")
