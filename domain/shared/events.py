@@ -25,7 +25,7 @@ class Event(BaseModel):
     stays in the class.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     TOPIC: ClassVar[str]
     class_version: ClassVar[int] = 1
