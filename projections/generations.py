@@ -16,8 +16,12 @@ values (%(projection)s, %(generation)s, %(status)s, %(lanes)s, %(definition)s,
         case when %(status)s = 'live' then clock_timestamp() end)
 """
 _INSERT_LANES = """
-insert into varve.lanes (projection, generation, lane)
-select %(projection)s, %(generation)s, lane from generate_series(0, %(lanes)s - 1) as lane
+with lanes as (
+    insert into varve.leases (projection, generation, lane)
+    select %(projection)s, %(generation)s, lane from generate_series(0, %(lanes)s - 1) as lane
+    returning projection, generation, lane
+)
+insert into varve.checkpoints (projection, generation, lane, position) select *, 0 from lanes
 """
 _SECURE = """
 alter table {table} enable row level security;
@@ -25,14 +29,15 @@ create policy own_tenant on {table} for select to varve_reader using (tenant = (
 create policy all_tenants on {table} for select to varve_admin using (true);
 grant select on {table} to varve_reader, varve_admin;
 """
+# A statement of its own: the next one sees what was committed before these rows were free.
+_LOCK_LANES = "select from varve.leases where projection = %(projection)s order by generation, lane for update"
 _CAUGHT_UP = """
 select bool_or(g.status = 'building' and g.generation = %(generation)s) as is_building,
        min(l.position) filter (where g.generation = %(generation)s)
        -- A live lane may be beyond the log's end when the log was put back without it.
        >= least(coalesce(max(l.position) filter (where g.status = 'live'), 0), varve.head()) as is_caught_up
-from (select * from varve.lanes where projection = %(projection)s order by generation, lane for update) l
-join varve.generations g using (projection, generation)
-where g.status in ('building', 'live')
+from varve.lanes l join varve.generations g using (projection, generation)
+where l.projection = %(projection)s and g.status in ('building', 'live')
 """
 _RETIRE = """
 update varve.generations set status = 'retired'
@@ -97,6 +102,7 @@ async def swap_when_caught_up(connection: Connection, generation: Generation) ->
     async with connection.transaction():
         # A statement of its own: after the wait, what another lane's swap has changed is seen.
         await connection.execute(_LOCK)
+        await connection.execute(_LOCK_LANES, parameters)
         cursor = await connection.execute(_CAUGHT_UP, parameters)
         is_building, is_caught_up = await cursor.fetchone() or (None, None)
         if not is_building or not is_caught_up:

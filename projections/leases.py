@@ -35,47 +35,67 @@ class LeaseLostError(Exception):
     """Another worker has the lane now; nothing of the batch was written."""
 
 
-_ACQUIRE = """
+# Read while the last owner's batch is being committed, the position may be the one before that batch. The lane then
+# loses its lease at its first batch, and begins anew.
+_LEASE = """
+l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.fence, {former_owner} as former_owner,
+    (select c.position from varve.checkpoints c
+     where (c.projection, c.generation, c.lane) = (l.projection, l.generation, l.lane)
+     order by c.position desc limit 1) as position,
+    (select epoch from varve.log_epochs order by number desc limit 1) as epoch
+"""
+_ACQUIRE = f"""
 with free as (
     select l.projection, l.generation, l.lane, l.owner as former_owner
-    from varve.lanes l join varve.generations g using (projection, generation)
+    from varve.leases l join varve.generations g using (projection, generation)
     join unnest(%(projections)s::text[], %(definitions)s::text[]) as known (projection, definition)
       on known.projection = g.projection and known.definition = g.definition
     where g.status in ('live', 'building')
       and (l.leased_until is null or l.leased_until < clock_timestamp())
     for update of l skip locked
 )
-update varve.lanes l
+update varve.leases l
 set owner = %(owner)s, fence = l.fence + 1, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 from free, varve.generations g
 where (l.projection, l.generation, l.lane) = (free.projection, free.generation, free.lane)
   and (g.projection, g.generation) = (l.projection, l.generation)
-returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence,
-    free.former_owner, (select epoch from varve.log_epochs order by number desc limit 1) as epoch
+returning {_LEASE.format(former_owner="free.former_owner")}
 """
-_RENEW = """
-update varve.lanes l set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+_RENEW = f"""
+update varve.leases l set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 from varve.generations g
 where l.owner = %(owner)s and l.leased_until > clock_timestamp()
   and (g.projection, g.generation) = (l.projection, l.generation) and g.status in ('live', 'building')
-returning l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.position, l.fence,
-    null as former_owner, (select epoch from varve.log_epochs order by number desc limit 1) as epoch
+returning {_LEASE.format(former_owner="null")}
 """
-_RELEASE = "update varve.lanes set leased_until = null, owner = null where owner = %s"
+_RELEASE = "update varve.leases set leased_until = null, owner = null where owner = %s"
 _TERMINATE = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where usename = current_user and application_name = any (%s)
 """
+# The lease's row is locked as an update would lock it, so that nobody takes the lane over before the commit.
 _ADVANCE = """
-update varve.lanes set position = %(to)s, advanced_at = clock_timestamp(), error = null, failures = 0
-where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
-  and position = %(from)s and leased_until > clock_timestamp()
-  -- What was read from a server that is gone must not be written here: this one may hold another history.
-  and exists (select from varve.log_epochs n where n.number = (select max(number) from varve.log_epochs)
-              and n.epoch = %(epoch)s and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8))
+with held as (
+    select from varve.leases
+    where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
+      and leased_until > clock_timestamp()
+      -- What was read from a server that is gone must not be written here: this one may hold another history.
+      and exists (select from varve.log_epochs n where n.number = (select max(number) from varve.log_epochs)
+                  and n.epoch = %(epoch)s and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8))
+    for no key update
+), last as (
+    delete from varve.checkpoints using held
+    where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and position = %(from)s
+    returning position
+), recovered as (
+    update varve.leases set error = null, failures = 0 from last
+    where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and failures > 0
+)
+insert into varve.checkpoints (projection, generation, lane, position)
+select %(projection)s, %(generation)s, %(lane)s, %(to)s from last
 """
 _FAIL = """
-update varve.lanes set error = %(error)s, failures = failures + 1
+update varve.leases set error = %(error)s, failures = failures + 1
 where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
 """
 

@@ -13,10 +13,11 @@ log = structlog.get_logger()
 _PAUSE_SECONDS = 600.0
 _SLICE = 1000
 
+# By the rows' places: a plan that knows the table as it was would compare each key with all of the others.
 _EXPIRED = """
-delete from varve.idempotency where (tenant, actor, key) in (
-    select tenant, actor, key from varve.idempotency where expires_at < clock_timestamp() limit %s
-) and expires_at < clock_timestamp()  -- asked again of a row that is used anew at this moment
+delete from varve.idempotency where ctid = any (array(
+    select ctid from varve.idempotency where expires_at < clock_timestamp() order by expires_at limit %s
+)) and expires_at < clock_timestamp()  -- asked again: the place may be another row's by now
 """
 # Steps from tenant to tenant along the primary key: the log is long, and tenants are few.
 _TENANTS = """

@@ -72,14 +72,20 @@ class MadeUp:
 
     def production(self) -> PreparedAppend:
         """Return what a command writes: an event, an audit row and an idempotency record."""
-        command = self._command()
+        command = self.command()
         row = EventRow(f"entry-{command.command_id}", 1, TOPIC, 1, self.payload())
         return prepare_rows(TENANT, command.command_id, [row], _METADATA, command=command)
 
     def from_domain_event(self) -> Append:
         """Return the same as the command bus hands it over, its event not encoded yet."""
-        command = self._command()
-        event = KnowledgeEntryCreated(
+        command = self.command()
+        event = self.created(command)
+        metadata = EventMetadata(actor=USER, command_type=COMMAND_TYPE, correlation_id=command.command_id)
+        return Append(TENANT, command, (StreamEvent(f"entry-{command.command_id}", 1, event),), metadata)
+
+    def created(self, command: CommandRecord, tags: tuple[str, ...] = ()) -> KnowledgeEntryCreated:
+        """Return the event of an entry's creation by `command`."""
+        return KnowledgeEntryCreated(
             entry_id=command.command_id,
             owner=USER,
             visibility=Visibility.TENANT,
@@ -87,13 +93,12 @@ class MadeUp:
             description=self.payload().decode()[:100],
             entity_type="note",
             category=None,
-            tags=(),
+            tags=tags,
             attributes={},
         )
-        metadata = EventMetadata(actor=USER, command_type=COMMAND_TYPE, correlation_id=command.command_id)
-        return Append(TENANT, command, (StreamEvent(f"entry-{command.command_id}", 1, event),), metadata)
 
-    def _command(self) -> CommandRecord:
+    def command(self, key_seconds: int = KEY_SECONDS) -> CommandRecord:
+        """Return what is remembered of a command, with an idempotency key for so long."""
         command_id = new_id()
         return CommandRecord(
             command_id=command_id,
@@ -104,5 +109,5 @@ class MadeUp:
             user=USER,
             status="accepted",
             outcome={"aggregate_id": str(command_id), "version": 1, "result": {}},
-            key=IdempotencyKey(USER, secrets.token_hex(16), secrets.token_bytes(32), KEY_SECONDS),
+            key=IdempotencyKey(USER, secrets.token_hex(16), secrets.token_bytes(32), key_seconds),
         )

@@ -10,7 +10,9 @@ Connection = psycopg.AsyncConnection[Any]
 
 WITHOUT_TENANT = {
     "varve.generations": "which generation of a read model is read: no tenant's data",
-    "varve.lanes": "how far each projection is: positions and errors of the engine, no tenant's data",
+    "varve.checkpoints": "how far each projection is: no tenant's data",
+    "varve.lanes": "leases and checkpoints together",
+    "varve.leases": "which worker runs a projection, and its errors by name: no tenant's data",
     "varve.log_epochs": "the histories of the log: no tenant's data",
 }
 FUNCTIONS_WITHOUT_ROWS = {

@@ -26,7 +26,7 @@ async def test_rows_written_after_the_position_was_read_are_not_shown(settings, 
             await admin.execute(f"lock table {TAGS_TABLE} in access exclusive mode")
             reading = asyncio.create_task(models.read(ann, TAGS))
             await until(reader_waits, "the reader has read the position and waits for the rows")
-            await admin.execute("update varve.lanes set position = position + 1 where projection = %s", (LIST,))
+            await admin.execute("update varve.checkpoints set position = position + 1 where projection = %s", (LIST,))
             await admin.execute(f"insert into {TAGS_TABLE} values ('acme', 'clay', gen_random_uuid())")
         during = await reading
         after = await models.read(ann, TAGS)

@@ -156,7 +156,7 @@ async def test_a_restore_is_marked_only_when_it_is_confirmed(varve, items, histo
 
 
 async def test_what_was_not_restored_with_the_log_is_named(items, history, admin):
-    await admin.execute("update varve.lanes set position = 99 where projection = 'user_activity'")
+    await admin.execute("update varve.checkpoints set position = 99 where projection = 'user_activity'")
     (answer,) = await items("restore", "--yes", "--json")
     assert answer["beyond_the_end"] == ["user_activity"]
 
