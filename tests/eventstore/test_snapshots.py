@@ -21,7 +21,7 @@ from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
 from eventstore.aggregate_cache import AggregateCache
 from eventstore.application import VarveApplication, with_events
-from eventstore.load import AggregateRepository, Loaded
+from eventstore.load import _LOAD, AggregateRepository, Loaded
 from eventstore.mapper import EventTypes, encode
 from eventstore.persistence import acting_for
 from eventstore.snapshots import (
@@ -237,6 +237,25 @@ async def test_a_load_knows_how_large_the_state_is(store: Store, kept: Kept) -> 
     await kept.append(*(linked() for _ in range(12)))
     await store.load_and_take()
     assert await store.snapshots() == [(10, 1)]
+
+
+async def test_the_tail_of_a_long_stream_is_found_by_a_plan_that_knows_how_long_it_is(store: Store) -> None:
+    await store.grow_to(4_000)
+    await store.load_and_take()
+    await store.grow_to(4_005)
+    await store.admin.execute("set enable_bitmapscan = off")  # so that this short a table would be read whole, too
+    await store.admin.execute("analyze varve.events")
+    parameters = {"tenant": "acme", "stream": STREAM, "schema_version": 1}
+    cursor = await store.admin.execute(f"explain (analyze, format json) {_LOAD}", parameters)
+    [(plan,)] = await cursor.fetchall()
+    scans = {node["Relation Name"]: node["Node Type"] for node in _nodes(plan[0]["Plan"]) if "Relation Name" in node}
+    assert scans["events"] == "Index Scan"
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)
 
 
 async def test_a_load_itself_never_writes(store: Store) -> None:
