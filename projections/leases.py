@@ -39,9 +39,7 @@ class LeaseLostError(Exception):
 # loses its lease at its first batch, and begins anew.
 _LEASE = """
 l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.fence, {former_owner} as former_owner,
-    (select c.position from varve.checkpoints c
-     where (c.projection, c.generation, c.lane) = (l.projection, l.generation, l.lane)
-     order by c.position desc limit 1) as position,
+    (select c.position from varve.newest_checkpoint(l.projection, l.generation, l.lane) c) as position,
     (select epoch from varve.log_epochs order by number desc limit 1) as epoch
 """
 _ACQUIRE = f"""
@@ -76,7 +74,7 @@ where usename = current_user and application_name = any (%s)
 # The lease's row is locked as an update would lock it, so that nobody takes the lane over before the commit.
 _ADVANCE = """
 with held as (
-    select from varve.leases
+    select projection, generation, lane from varve.leases
     where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
       and leased_until > clock_timestamp()
       -- What was read from a server that is gone must not be written here: this one may hold another history.
@@ -84,9 +82,10 @@ with held as (
                   and n.epoch = %(epoch)s and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8))
     for no key update
 ), last as (
-    delete from varve.checkpoints using held
-    where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and position = %(from)s
-    returning position
+    delete from varve.checkpoints c
+    using held h cross join lateral varve.newest_checkpoint(h.projection, h.generation, h.lane) n
+    where c.ctid = n.place and n.position = %(from)s
+    returning c.position
 ), recovered as (
     update varve.leases set error = null, failures = 0 from last
     where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and failures > 0

@@ -1,8 +1,10 @@
 """Clears away what has served its time: idempotency keys, and uploads that never ended."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
@@ -12,13 +14,18 @@ log = structlog.get_logger()
 
 _PAUSE_SECONDS = 600.0
 _SLICE = 1000
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
-# By the rows' places: a plan that knows the table as it was would compare each key with all of the others.
+# By the rows' places: a plan that knows the table as it was would compare each key with all of the others. From where
+# the last look ended: while somebody holds a snapshot, what was deleted before is still in the way.
 _EXPIRED = """
 delete from varve.idempotency where ctid = any (array(
-    select ctid from varve.idempotency where expires_at < clock_timestamp() order by expires_at limit %s
+    select ctid from varve.idempotency where expires_at between %s and clock_timestamp() order by expires_at limit %s
 )) and expires_at < clock_timestamp()  -- asked again: the place may be another row's by now
+returning expires_at
 """
+_LOOKS_FROM_WHERE_THE_LAST_ENDED = 100
+"""After these everything is looked through: a key may have come in behind."""
 # Steps from tenant to tenant along the primary key: the log is long, and tenants are few.
 _TENANTS = """
 with recursive each as (
@@ -37,6 +44,8 @@ class Housekeeping:
     def __init__(self, pool: AsyncConnectionPool[Any], blobs: Blobs) -> None:
         self._pool = pool
         self._blobs = blobs
+        self._looks = 0
+        self._cleared_to = _BEGINNING
 
     async def run(self) -> None:
         """Clear away every ten minutes until cancelled."""
@@ -50,8 +59,18 @@ class Housekeeping:
     async def clear_once(self) -> None:
         """Delete expired keys in small slices, and abandoned uploads of every tenant."""
         async with self._pool.connection() as connection:
-            while (await connection.execute(_EXPIRED, (_SLICE,))).rowcount == _SLICE:
-                pass
+            await self._clear_keys(connection)
             tenants = [row[0] for row in await (await connection.execute(_TENANTS)).fetchall()]
         for tenant in tenants:
             await self._blobs.remove_abandoned(tenant)
+
+    async def _clear_keys(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        if self._looks % _LOOKS_FROM_WHERE_THE_LAST_ENDED == 0:
+            self._cleared_to = _BEGINNING
+        self._looks += 1
+        cleared = _SLICE
+        while cleared == _SLICE:
+            cursor = await connection.execute(_EXPIRED, (self._cleared_to, _SLICE))
+            expired = [expires_at for (expires_at,) in await cursor.fetchall()]
+            self._cleared_to = max(expired, default=self._cleared_to)
+            cleared = len(expired)

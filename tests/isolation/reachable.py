@@ -19,6 +19,7 @@ FUNCTIONS_WITHOUT_ROWS = {
     "varve.tenant()": "answers the setting itself, and raises without it",
     "varve.head()": "one number for the whole log",
     "varve.check_epoch()": "the name of the log's present history",
+    "varve.newest_checkpoint(p_projection text, p_generation integer, p_lane smallint)": "how far a projection is",
     "varve.refuse_change()": "a trigger's function: PostgreSQL refuses every direct call",
 }
 TENANTS = ("acme", "umbra")

@@ -23,15 +23,23 @@ alter index varve.lanes_pkey rename to leases_pkey;
 comment on table varve.leases is 'Who runs which lane, and what it last failed with.';
 alter table varve.checkpoints add foreign key (projection, generation, lane) references varve.leases on delete cascade;
 
+-- A function, for its settings: as long as a snapshot is held, the table is some rows in many pages, and a plan that
+-- knows this reads all of them.
+create function varve.newest_checkpoint(p_projection text, p_generation integer, p_lane smallint)
+    returns table (place tid, "position" bigint, advanced_at timestamptz)
+    language sql stable set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
+    select c.ctid, c.position, c.advanced_at from varve.checkpoints c
+    where c.projection = p_projection and c.generation = p_generation and c.lane = p_lane
+    order by c.position desc limit 1
+$$;
+revoke all on function varve.newest_checkpoint from public;
+grant execute on function varve.newest_checkpoint to varve_writer, varve_projector, varve_reader, varve_admin;
+
 create view varve.lanes with (security_invoker = true) as
 select l.projection, l.generation, l.lane, c.position, l.owner, l.fence, l.leased_until, c.advanced_at, l.error,
        l.failures
-from varve.leases l
-cross join lateral (
-    select c.position, c.advanced_at from varve.checkpoints c
-    where c.projection = l.projection and c.generation = l.generation and c.lane = l.lane
-    order by c.position desc limit 1
-) c;
+from varve.leases l cross join lateral varve.newest_checkpoint(l.projection, l.generation, l.lane) c;
 comment on view varve.lanes is 'Each lane with its lease and the newest of its checkpoints.';
 
 grant select on varve.checkpoints, varve.lanes to varve_writer, varve_projector, varve_reader, varve_admin;
