@@ -60,7 +60,7 @@ def main() -> None:
         chosen = {"large": functools.partial(large.large, sizes=sizes)}
     print(json.dumps(circumstances()), flush=True)
     collect_rarely()
-    with own_server() as server:
+    with own_server(large.TUNING if arguments.large else None) as server:
         figures = list(measure(Bench(server, arguments.rounds, arguments.seconds), chosen))
     if arguments.save:
         print(save(arguments.save, " ".join(["benchmarks/append.py", *sys.argv[1:]]), figures))

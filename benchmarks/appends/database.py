@@ -61,13 +61,13 @@ class Server:
 
 
 @contextmanager
-def own_server() -> Iterator[Server]:
+def own_server(tuning: PostgresTuning | None = None) -> Iterator[Server]:
     """Start a server, and make the database that others are copies of."""
     with tempfile.TemporaryDirectory(prefix="varve-benchmark-") as temporary:
         folder = Path(temporary)
         folder.chmod(0o711)  # the servers' user comes through when we are root
         directory = DataDirectory.prepare(folder / "project" / ".varve", system_folder=folder / "system")
-        with running_services(directory, tuning=PostgresTuning()) as urls:
+        with running_services(directory, tuning=tuning or PostgresTuning()) as urls:
             url = urlsplit(urls.admin_database_url)
             with psycopg.connect(urls.admin_database_url, autocommit=True) as admin:
                 admin.execute(f"create database {_TEMPLATE} template template0 encoding 'UTF8'")

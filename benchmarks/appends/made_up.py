@@ -12,6 +12,7 @@ import orjson
 from domain.knowledge.events import KnowledgeEntryCreated
 from domain.shared.access import Visibility
 from domain.shared.ids import uuid7
+from eventstore.mapper import encode
 from eventstore.prepare import PreparedAppend, prepare_rows
 from eventstore.records import Append, CommandRecord, EventMetadata, IdempotencyKey, JsonObject, StreamEvent
 from eventstore.rows import NO_CONDITIONS, Conditions, EventRow
@@ -24,7 +25,7 @@ USER = "benchmark"
 KEY_SECONDS = 86_400
 
 _PAYLOADS = 1_024
-_METADATA: JsonObject = {
+METADATA: JsonObject = {
     "actor": USER,
     "command_type": COMMAND_TYPE,
     "correlation_id": "0190a000-0000-7000-8000-00000000c0de",
@@ -48,7 +49,7 @@ def new_id() -> UUID:
 
 def metadata_bytes() -> bytes:
     """Return what surrounds each event, as it is stored."""
-    return orjson.dumps(_METADATA, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(METADATA, option=orjson.OPT_SORT_KEYS)
 
 
 @dataclass(slots=True)
@@ -68,25 +69,32 @@ class MadeUp:
         append_id = new_id()
         stream = f"entry-{append_id}"
         rows = [EventRow(stream, version, TOPIC, 1, self.payload(), tags) for version in range(1, events + 1)]
-        return prepare_rows(TENANT, append_id, rows, _METADATA, conditions)
+        return prepare_rows(TENANT, append_id, rows, METADATA, conditions)
 
     def production(self) -> PreparedAppend:
         """Return what a command writes: an event, an audit row and an idempotency record."""
         command = self.command()
         row = EventRow(f"entry-{command.command_id}", 1, TOPIC, 1, self.payload())
-        return prepare_rows(TENANT, command.command_id, [row], _METADATA, command=command)
+        return prepare_rows(TENANT, command.command_id, [row], METADATA, command=command)
 
     def from_domain_event(self) -> Append:
         """Return the same as the command bus hands it over, its event not encoded yet."""
         command = self.command()
-        event = self.created(command)
+        event = self.created(command.command_id)
         metadata = EventMetadata(actor=USER, command_type=COMMAND_TYPE, correlation_id=command.command_id)
         return Append(TENANT, command, (StreamEvent(f"entry-{command.command_id}", 1, event),), metadata)
 
-    def created(self, command: CommandRecord, tags: tuple[str, ...] = ()) -> KnowledgeEntryCreated:
-        """Return the event of an entry's creation by `command`."""
+    def readable(self) -> PreparedAppend:
+        """Return an append of one event alone, which readers can decode."""
+        append_id = new_id()
+        event = self.created(append_id)
+        row = EventRow(f"entry-{append_id}", 1, TOPIC, event.class_version, encode(event))
+        return prepare_rows(TENANT, append_id, [row], METADATA)
+
+    def created(self, entry_id: UUID, tags: tuple[str, ...] = ()) -> KnowledgeEntryCreated:
+        """Return the event of an entry's creation."""
         return KnowledgeEntryCreated(
-            entry_id=command.command_id,
+            entry_id=entry_id,
             owner=USER,
             visibility=Visibility.TENANT,
             name="A name",

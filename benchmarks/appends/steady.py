@@ -71,7 +71,7 @@ class SteadyLoad:
         if number % _UPLOAD_EVERY == 0:
             stream, event = f"document-{command.command_id}", _uploaded(command)
         else:
-            stream, event = f"entry-{command.command_id}", self._made_up.created(command, ("clay",))
+            stream, event = f"entry-{command.command_id}", self._made_up.created(command.command_id, ("clay",))
         return Append(
             TENANT,
             command,
