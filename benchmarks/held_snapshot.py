@@ -46,7 +46,7 @@ _TABLES = ("checkpoints", "leases", "idempotency", "claims", "counters", "log_ep
 _MOST_P99 = 2.0
 _MOST_GROWTH = 10.0
 _FEW_ROWS = 100_000
-"""What the checkpoints of four lanes leave between two autovacuums, a minute apart: a thousand rows a second, and more."""
+"""What the checkpoints of four lanes leave in the minute between two autovacuums: a thousand rows a second."""
 
 _SIZES = """
 select s.relname as name, pg_table_size(s.relid) as bytes, pg_indexes_size(s.relid) as index_bytes,
