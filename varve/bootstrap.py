@@ -23,7 +23,7 @@ from domain.knowledge.errors import DocumentTooLarge
 from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.operations.events import OPERATIONS_EVENTS
 from domain.shared.events import Event, register_events
-from domain.shared.text import Embedder, Tokenizer
+from domain.shared.text import Embedder, EmbeddingModel, Tokenizer
 from eventstore.aggregate_cache import AggregateCache
 from eventstore.append import open_appender
 from eventstore.application import VarveApplication
@@ -299,6 +299,22 @@ def embedder(settings: Settings) -> Embedder:
             return MiniLmEmbedder(settings.models)
         case "hashing":
             return HashingEmbedder()
+        case "openai":
+            return _openai_embedder(settings)
+
+
+def _openai_embedder(settings: Settings) -> Embedder:
+    from workers.embedding.openai import OpenAIEmbedder  # its client takes half a second to import
+
+    key = settings.embedding_api_key
+    model = EmbeddingModel(
+        name=settings.embedding_model or "",
+        revision=settings.embedding_revision,
+        dimension=settings.embedding_dimension or 0,
+        max_tokens=settings.embedding_max_tokens,
+        languages=(),
+    )
+    return OpenAIEmbedder(settings.embedding_url or "", model, None if key is None else key.get_secret_value())
 
 
 def tokenizer(settings: Settings) -> Tokenizer:
@@ -306,7 +322,7 @@ def tokenizer(settings: Settings) -> Tokenizer:
     match settings.embedder:
         case "minilm":
             return WordPieceTokenizer.of_minilm()
-        case "hashing":
+        case "hashing" | "openai":
             return PatternTokenizer()
 
 

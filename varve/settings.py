@@ -55,7 +55,24 @@ class Settings(BaseSettings):
     api_port: Annotated[int, Field(ge=0, le=65535)] = 8000
     projection_workers: Annotated[int, Field(ge=1, le=64, description="Processes that run projections.")] = 1
     document_workers: Annotated[int, Field(ge=1, le=64, description="Processes that parse and embed.")] = 1
-    embedder: Literal["minilm", "hashing"] = "minilm"
+    embedder: Annotated[
+        Literal["minilm", "hashing", "openai"],
+        Field(description="`openai` asks a server that speaks its protocol; the others run here."),
+    ] = "minilm"
+    embedding_url: Annotated[
+        str | None, Field(description="Of the embedding server, up to the version: https://api.openai.com/v1.")
+    ] = None
+    embedding_model: Annotated[str | None, Field(description="What the embedding server calls its model.")] = None
+    embedding_revision: Annotated[
+        str, Field(description="Change it when the server's model changes under its name: all is embedded anew.")
+    ] = "1"
+    embedding_api_key: Annotated[SecretStr | None, Field(description="The embedding server's, if it wants one.")] = None
+    embedding_dimension: Annotated[
+        int | None, Field(ge=1, le=2000, description="Of the embedding server's vectors.")
+    ] = None
+    embedding_max_tokens: Annotated[
+        int, Field(ge=32, le=8192, description="The longest text that the embedding server's model reads.")
+    ] = 512
     idempotency_hours: Annotated[int, Field(ge=1, le=24 * 365)] = 24
     wait_seconds: Annotated[float, Field(gt=0, le=60, description="The longest wait for X-Min-Position.")] = 5.0
     max_upload_bytes: Annotated[int, Field(ge=1)] = 50_000_000
@@ -79,6 +96,18 @@ class Settings(BaseSettings):
     def _require_a_way_past_the_pooler(self) -> Self:
         if self.pooled_database_url is not None and self.database_url is None:
             raise ValueError("pooled_database_url needs database_url too: appends go straight to it")
+        return self
+
+    @model_validator(mode="after")
+    def _require_an_embedding_server(self) -> Self:
+        if self.embedder == "openai":
+            missing = [
+                name
+                for name in ("embedding_url", "embedding_model", "embedding_dimension")
+                if getattr(self, name) is None
+            ]
+            if missing:
+                raise ValueError(f"embedder 'openai' needs {', '.join(missing)}")
         return self
 
     def role_url(self, role: DatabaseRole) -> str:

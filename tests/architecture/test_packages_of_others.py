@@ -46,6 +46,7 @@ ONLY_IN: dict[str, dict[str, str]] = {
         "domain": "only `.domain` and `.utils`, see DOMAIN_MAY_IMPORT",
         "eventstore": "mapper and recorder stand behind the library's interfaces",
     },
+    "openai": {"workers.embedding.openai": "one module speaks with embedding servers"},
     "obstore": {
         "workers.blobs": "the blob store's adapter",
         "varve.bootstrap": "the composition root chooses the store behind it",

