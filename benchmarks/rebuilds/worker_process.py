@@ -1,0 +1,49 @@
+"""A process that runs an engine with one projection, in as many lanes as it is told, and says what memory it took.
+
+It is told the number of lanes and where the database is, on its standard input; each later line asks for the memory.
+"""
+
+import asyncio
+import resource
+import sys
+
+import structlog
+
+from benchmarks.appends.worker_settings import WorkerSettings
+from benchmarks.rebuilds.view import view_in
+from eventstore.background import running_beside
+from eventstore.log import LogReader
+from projections.engine import Engine
+from varve.bootstrap import event_types
+from varve.pools import open_pool
+from varve.processes import collect_rarely
+
+_CONNECTIONS = 6
+
+
+def main() -> None:
+    collect_rarely()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # answers go to the standard output
+    lanes = int(sys.stdin.readline())
+    asyncio.run(_work(lanes, WorkerSettings.model_validate_json(sys.stdin.readline())))
+
+
+async def _work(lanes: int, told: WorkerSettings) -> None:
+    settings = told.settings()
+    owner = f"worker {id(settings)}"
+    async with open_pool(settings, "varve_projector", _CONNECTIONS, application_name=owner) as pool:
+        engine = Engine(
+            [view_in(lanes)],
+            pool=pool,
+            reader=LogReader(event_types()),
+            listen_url=settings.role_url("varve_projector"),
+            owner=owner,
+        )
+        async with running_beside(engine.run()):
+            print(flush=True)
+            while await asyncio.to_thread(sys.stdin.readline):
+                print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+
+
+if __name__ == "__main__":
+    main()
