@@ -11,6 +11,7 @@ from eventstore.position import LogPosition
 from queries.message import Answer
 
 POSITION = "X-Position"
+PARKED = "X-Parked"
 
 
 class CommandOutcome(BaseModel):
@@ -45,8 +46,10 @@ def no_content(answer: CommandAnswer) -> Response:
 
 
 def value_of(answer: Answer[Any], response: Response) -> Any:
-    """Return the value of a query's answer, and set the position that it reflects."""
+    """Return the value of a query's answer, and set the position that it reflects, and what is missing of it."""
     response.headers[POSITION] = str(LogPosition(answer.epoch, answer.position))
+    if answer.parked:
+        response.headers[PARKED] = str(answer.parked)
     return answer.value
 
 

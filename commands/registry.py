@@ -25,7 +25,7 @@ from commands.knowledge.restore_entry import RestoreKnowledgeEntry, restore_entr
 from commands.knowledge.update_entry import UpdateKnowledgeEntry, update_entry
 from commands.knowledge.upload_document import UploadDocument, upload_document
 from commands.message import Command, Handler
-from commands.operations.rebuild_projection import RebuildProjection, rebuild_handler
+from commands.operations.projections import projection_handlers
 
 
 def build_handlers(rebuildable_projections: Collection[str]) -> dict[type[Command], Handler[Any]]:
@@ -44,5 +44,5 @@ def build_handlers(rebuildable_projections: Collection[str]) -> dict[type[Comman
         FailDocumentProcessing: fail_processing,
         ReprocessDocument: reprocess_document,
         DeleteDocument: delete_document,
-        RebuildProjection: rebuild_handler(rebuildable_projections),
+        **projection_handlers(rebuildable_projections),
     }

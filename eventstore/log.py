@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from domain.shared.events import Event
 from eventstore.decoding import collection_put_off
 from eventstore.errors import UnknownEventType
-from eventstore.log_filter import EVERYTHING, LARGE, LogFilter, Span, window_query
+from eventstore.log_filter import AT, EVERYTHING, LARGE, LogFilter, Span, window_query
 from eventstore.mapper import EventTypes
 from eventstore.records import RecordedEvent
 
@@ -44,6 +44,19 @@ class UnknownEvent(UnknownEventType):
     """
 
     position: int
+
+
+@dataclass(eq=False)
+class UndecodableEvent(ValueError):
+    """An event of the log does not fit its class: this code's class is wrong, or the one that wrote it was."""
+
+    tenant: str
+    position: int
+    stream: str | None
+    topic: str
+
+    def __str__(self) -> str:
+        return f"the event at position {self.position} does not fit {self.topic}: {self.__cause__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,15 @@ class LogReader:
         self._octets = octets
         self._span = span
 
+    def for_bulk(self, octets: int) -> "LogReader":
+        """Return a reader of the same events whose windows may be larger."""
+        return LogReader(self._event_types, octets=octets, span=self._span)
+
+    @property
+    def class_versions(self) -> Mapping[str, int]:
+        """Return the topics that this code knows, and the newest class version of each."""
+        return {event_class.TOPIC: event_class.class_version for event_class in self._event_types}
+
     async def window(
         self, connection: psycopg.AsyncConnection[Any], after: int, limit: int, wanted: LogFilter = EVERYTHING
     ) -> Window:
@@ -93,7 +115,7 @@ class LogReader:
 
         Raises:
             UnknownEvent: newer code wrote the first of them.
-            ValidationError: the first of them does not fit its class. (Metadata are decoded when they are asked for.)
+            UndecodableEvent: the first of them does not fit its class. (Metadata are decoded when they are asked for.)
         """
         return await self.decode(await self.fetch(connection, after, limit, wanted))
 
@@ -117,6 +139,24 @@ class LogReader:
                 return await self.fetch(connection, after, limit, wanted)
             rows = _filled(fitting, found)
         return FetchedRows(rows, scanned_to, head, epoch)
+
+    async def at(
+        self, connection: psycopg.AsyncConnection[Any], positions: Sequence[int], wanted: LogFilter = EVERYTHING
+    ) -> Sequence[RecordedEvent]:
+        """Return the events at `positions`, which are few, in order; of `wanted` only the voided ones are looked at.
+
+        Raises:
+            UnknownEvent, UndecodableEvent: as for `window`, for any of them.
+        """
+        cursor = connection.cursor(row_factory=tuple_row, binary=True)
+        await cursor.execute(
+            AT, {"positions": list(positions), "leaves_out_voided": wanted.leaves_out_voided}, prepare=True
+        )
+        rows = await cursor.fetchall()
+        events: list[RecordedEvent] = []
+        while len(events) < len(rows):
+            events += _decode_known(rows[len(events) :], self._event_types.decode)
+        return events
 
     async def decode(self, fetched: FetchedRows) -> Window:
         """Return the window; see `window` for what is raised."""
@@ -146,9 +186,10 @@ def _decode_known(rows: Sequence[Any], decode: Callable[[str, int, bytes], Event
     except UnknownEventType as error:
         if not events:
             raise UnknownEvent(error.topic, error.class_version, rows[0][_POSITION]) from error
-    except ValueError:
+    except Exception as error:  # upcasters are code of many hands
         if not events:
-            raise
+            tenant, position, stream, _, topic, *_ = rows[0]
+            raise UndecodableEvent(tenant, position, stream, topic) from error
     return events
 
 

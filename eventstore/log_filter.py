@@ -1,8 +1,9 @@
 """What part of the log is read, and the SQL that reads a window of it by an index that is in the order of positions."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
-from zlib import crc32
+from typing import Any
+
+from eventstore.slots import SLOTS, SlotRange
 
 _COLUMNS = (
     "tenant, position, stream, version, topic, class_version, data, metadata, recorded_at,"
@@ -21,6 +22,12 @@ order by position
 _IS_VOIDED = """
        case when (select exists (select from varve.voided)) and exists (
            select from varve.voided v where v.tenant = e.tenant and v.position = e.position) then true end"""
+AT = f"""
+select {_COLUMNS} from varve.events e where position = any (%(positions)s::bigint[])
+and not (%(leaves_out_voided)s and exists (
+    select from varve.voided v where v.tenant = e.tenant and v.position = e.position)) order by position
+"""
+"""Asks for the events at some positions, in the columns of a window."""
 LARGE = "select position, data, metadata from varve.events where position = any (%(positions)s::bigint[])"
 """Asks for what a window has left out."""
 
@@ -33,29 +40,7 @@ _TOPIC_IN_SPAN = (
     "topic = %(topic_{number})s and (topic, position) > (%(topic_{number})s, %(after)s)"
     " and (topic, position) <= (%(topic_{number})s, %(upto)s)"
 )
-_SLOTS = "crc32(convert_to({key}, 'UTF8')) %% %(slots)s = %(slot)s"
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One of `slots` parts of the log, which keeps all events of a stream, or of a tenant, together.
-
-    The same parts as those of a projection that is partitioned so: `Projection.takes`.
-    """
-
-    number: int
-    slots: int
-    by: Literal["stream", "tenant"] = "stream"
-
-    def takes(self, tenant: str, stream: str | None) -> bool:
-        match self.by:
-            case "stream":
-                key = f"{tenant}/{stream}"
-            case "tenant":
-                key = tenant
-            case _:
-                assert_never(self.by)
-        return crc32(key.encode()) % self.slots == self.number
+_SLOTS = f"crc32(convert_to({{key}}, 'UTF8')) %% {SLOTS} between %(first_slot)s and %(last_slot)s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +50,13 @@ class LogFilter:
     Attributes:
         topics: only events of these; of every topic when empty.
         tenant: only events of this one.
-        slot: only events of this part.
+        slots: only events of these parts.
         leaves_out_voided: whether events that were voided since are left out.
     """
 
     topics: frozenset[str] = frozenset()
     tenant: str | None = None
-    slot: Slot | None = None
+    slots: SlotRange | None = None
     leaves_out_voided: bool = False
 
 
@@ -99,10 +84,10 @@ def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
     """
     parameters: dict[str, Any] = {"after": span.after, "upto": span.upto, "share": span.octets // span.limit}
     conditions = []
-    if wanted.slot is not None:
-        key = "tenant || '/' || coalesce(stream, 'None')" if wanted.slot.by == "stream" else "tenant"
+    if wanted.slots is not None:
+        key = "tenant || '/' || coalesce(stream, 'None')" if wanted.slots.by == "stream" else "tenant"
         conditions.append(_SLOTS.format(key=key))
-        parameters |= {"slot": wanted.slot.number, "slots": wanted.slot.slots}
+        parameters |= {"first_slot": wanted.slots.first, "last_slot": wanted.slots.last}
     if wanted.tenant is not None:
         parameters["tenant"] = wanted.tenant
         if wanted.topics:

@@ -4,7 +4,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import psycopg
 
@@ -34,6 +34,23 @@ class Generation:
         return {name: self.table(name) for name in names}
 
 
+class Bulk(ABC):
+    """Folds all events of a lane in memory, to write its rows at once into tables that are still empty."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many rows it holds."""
+
+    @abstractmethod
+    def add(self, events: Sequence[RecordedEvent]) -> None:
+        """Fold `events`, which follow those of before."""
+
+    @abstractmethod
+    async def write(self, connection: Connection, generation: Generation) -> None:
+        """Write the rows, in the transaction that is open on `connection`."""
+
+
 class Projection(ABC):
     """Folds batches of events into rows.
 
@@ -47,23 +64,36 @@ class Projection(ABC):
     TABLES: ClassVar[tuple[str, ...]] = ()
     DDL: ClassVar[str] = ""
     """SQL that makes the tables, each named as ``{name}``."""
+    INDEXES: ClassVar[str] = ""
+    """SQL that makes their other indexes; a rebuild has it done when the tables are filled."""
+    PARTITIONED_BY: ClassVar[Literal["stream", "tenant"] | None] = "stream"
+    """What `partition` returns; None where that is overridden."""
     LANES: ClassVar[int] = 1
+    """How many workers can share it, up to `SLOTS`; may be changed at any time."""
     BATCH: ClassVar[int] = 1000
     """The most that is applied in one transaction, in units of `weight`."""
     IS_REBUILDABLE: ClassVar[bool] = True
     """False for reactors: their rows are work, and doing it twice would be wrong."""
 
     def partition(self, recorded: RecordedEvent) -> str:
-        """Return the key within which events must stay in order."""
-        return f"{recorded.tenant}/{recorded.stream}"
+        """Return the key within which events must stay in order, and wait when one before them could not be applied."""
+        return recorded.tenant if self.PARTITIONED_BY == "tenant" else f"{recorded.tenant}/{recorded.stream}"
 
     def definition(self) -> str:
         """Return what changes when the same events would give other rows."""
-        return f"{zlib.crc32(self.ddl().encode()):08x}"
+        return f"{zlib.crc32((self.ddl() + self.indexes()).encode()):08x}"
 
     def ddl(self) -> str:
         """Return the SQL that makes the tables of a generation."""
         return self.DDL
+
+    def indexes(self) -> str:
+        """Return the SQL that makes the indexes besides the primary keys."""
+        return self.INDEXES
+
+    def bulk(self) -> Bulk | None:
+        """Return what fills empty tables faster than `apply`; None where only `apply` does it."""
+        return None
 
     async def prepare(  # noqa: B027 - most projections need nothing more
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
@@ -89,8 +119,6 @@ class Projection(ABC):
     def committed(self) -> None:  # noqa: B027 - most projections have nobody to wake
         """Wake whoever waits for what a batch wrote; called after its commit, or never when the process dies first."""
 
-    def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
-        """Whether the event is for this projection and for `lane` of its `lanes`."""
-        if type(recorded.event) not in self.EVENTS:
-            return False
-        return lanes == 1 or zlib.crc32(self.partition(recorded).encode()) % lanes == lane
+    def takes(self, recorded: RecordedEvent) -> bool:
+        """Whether the event is for this projection."""
+        return type(recorded.event) in self.EVENTS

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,10 +14,14 @@ from eventstore.background import end
 from eventstore.epochs import check_epoch
 from eventstore.log import LogReader
 from eventstore.wake import CHANNEL, WakeListener
-from projections.definition import Projection
+from projections.checkpoints import Checkpoints
+from projections.definition import Connection, Projection
 from projections.generations import drop_superfluous, ensure_live
 from projections.lane import Lane, Step
-from projections.leases import LaneLease, acquire, end_sessions, release, renew
+from projections.layout import adjust
+from projections.leases import Known, LaneKey, LaneLease, Share, acquire, end_sessions, give_back, release, renew
+from projections.leases import share as lanes_share
+from projections.parking import Due, due
 from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
@@ -24,7 +29,8 @@ log = structlog.get_logger()
 LEASE_SECONDS = 3.0
 """A dead worker's lanes are taken over after this time and one round of `_HEARTBEAT_SECONDS`."""
 _HEARTBEAT_SECONDS = 0.75
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 15.0
+"""Notifications and heartbeats wake lanes; they look by themselves in case both were lost."""
 _WINDOW = 1000
 
 
@@ -46,13 +52,16 @@ class Engine:
         on_step: Step = lambda _: None,
     ) -> None:
         self._projections = {projection.NAME: projection for projection in projections}
-        self._definitions = {name: projection.definition() for name, projection in self._projections.items()}
+        definitions = {name: projection.definition() for name, projection in self._projections.items()}
+        self._known = Known(definitions, reader.class_versions)
         self._pool = pool
         self._shared_log = SharedLog(pool, reader, window_size)
+        self._checkpoints = Checkpoints(pool)
         self._listener = WakeListener(listen_url, self.wake, CHANNEL)
         self._owner = owner
         self._on_step = on_step
-        self._lanes: dict[tuple[str, int, int], tuple[Lane, asyncio.Task[None]]] = {}
+        self._lanes: dict[LaneKey, tuple[Lane, asyncio.Task[None]]] = {}
+        self._due = Due()
         self._is_prepared = False
         self._epoch = ""
 
@@ -83,14 +92,49 @@ class Engine:
                 await ensure_live(connection, self._projections.values())
                 self._is_prepared = True
             await self._follow_history(await check_epoch(connection))
-            held = await renew(connection, self._owner, LEASE_SECONDS)
-            taken = await acquire(connection, self._owner, self._definitions, LEASE_SECONDS)
+            await adjust(connection, self._projections)
+            share = await lanes_share(connection, self._owner, self._known, LEASE_SECONDS)
+            held = await self._shared_out(connection, await renew(connection, self._owner, LEASE_SECONDS), share)
+            most = max(0, share.lanes - len(held))
+            taken = await acquire(connection, self._owner, self._known, LEASE_SECONDS, most=most, alone=share.alone)
             await end_sessions(
                 connection, {lease.former_owner for lease in taken if lease.former_owner} - {self._owner}
             )
             held += taken
             self._run_exactly(held)
+            await self._look(connection)
             await drop_superfluous(connection, self._projections)
+
+    async def _shared_out(self, connection: Connection, held: list[LaneLease], share: Share) -> list[LaneLease]:
+        """Give back what is more than this worker's share: first of projections of which it runs most lanes.
+
+        Of those it keeps one, rather than all of projections that have but one.
+        """
+        kept = list(held)
+        at_first = Counter(lease.projection for lease in held)
+        lanes_of = at_first.copy()
+        for _ in range(len(held) - share.lanes):
+            others_know = [lease for lease in kept if lease.projection not in share.alone]
+            if not others_know:
+                break
+            lease = max(others_know, key=lambda each: (lanes_of[each.projection], -at_first[each.projection], each.key))
+            kept.remove(lease)
+            lanes_of[lease.projection] -= 1
+            if lease.key in self._lanes:
+                _, task = self._lanes.pop(lease.key)
+                await end(task)
+            await give_back(connection, lease)
+            log.info("lane.given_back", lane=lease.key)
+        return kept
+
+    async def _look(self, connection: Connection) -> None:
+        """Tell lanes what operators asked for since the last look, and of events that no notification told of."""
+        before, self._due = self._due, await due(connection)
+        if self._due.head != before.head:
+            self.wake()
+        for (projection, generation, _), (lane, _) in self._lanes.items():
+            if self._due.skipped != before.skipped or f"{projection}/{generation}" in self._due.to_retry:
+                lane.look_at_parked()
 
     async def _follow_history(self, epoch: str) -> None:
         """Begin anew where the database has the lanes, when the log has another history than at the last look.
@@ -111,6 +155,7 @@ class Engine:
             lease,
             pool=self._pool,
             shared_log=self._shared_log,
+            checkpoints=self._checkpoints,
             poll_seconds=_POLL_SECONDS,
             on_step=self._on_step,
         )
@@ -125,11 +170,14 @@ class Engine:
                 del self._lanes[key]
                 log.info("lane.stopped", lane=key)
         for key, lease in leases.items():
-            if key not in self._lanes:
+            if key in self._lanes:
+                self._lanes[key][0].note_status(lease.status)
+            else:
                 self._start(lease)
 
     async def _give_back(self) -> None:
         await end(*(task for _, task in self._lanes.values()))
+        await self._checkpoints.close()
         await self._shared_log.close()
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:

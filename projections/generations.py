@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
+from eventstore.slots import SLOTS
 from projections.definition import Connection, Generation, Projection
 
 log = structlog.get_logger()
@@ -11,17 +12,22 @@ log = structlog.get_logger()
 _LOCK = "select pg_advisory_xact_lock(7235419873250118)"
 
 _INSERT = """
-insert into varve.generations (projection, generation, status, lanes, definition, live_since)
-values (%(projection)s, %(generation)s, %(status)s, %(lanes)s, %(definition)s,
+insert into varve.generations (projection, generation, status, lanes, definition, is_indexed, live_since)
+values (%(projection)s, %(generation)s, %(status)s, %(lanes)s, %(definition)s, %(is_indexed)s,
         case when %(status)s = 'live' then clock_timestamp() end)
 """
 _INSERT_LANES = """
 with lanes as (
-    insert into varve.leases (projection, generation, lane)
-    select %(projection)s, %(generation)s, lane from generate_series(0, %(lanes)s - 1) as lane
-    returning projection, generation, lane
+    insert into varve.leases (projection, generation, first_slot, last_slot)
+    select %(projection)s, %(generation)s, lane * %(slots)s / %(lanes)s, (lane + 1) * %(slots)s / %(lanes)s - 1
+    from generate_series(0, %(lanes)s - 1) as lane
+    returning projection, generation, first_slot
 )
-insert into varve.checkpoints (projection, generation, lane, position) select *, 0 from lanes
+insert into varve.checkpoints (projection, generation, first_slot, position) select *, 0 from lanes
+"""
+_SET_LANES = """
+update varve.generations set lanes = %(lanes)s
+where projection = %(projection)s and status in ('building', 'live') and lanes <> %(lanes)s
 """
 _SECURE = """
 alter table {table} enable row level security;
@@ -30,14 +36,29 @@ create policy all_tenants on {table} for select to varve_admin using (true);
 grant select on {table} to varve_reader, varve_admin;
 """
 # A statement of its own: the next one sees what was committed before these rows were free.
-_LOCK_LANES = "select from varve.leases where projection = %(projection)s order by generation, lane for update"
+_LOCK_LANES = "select from varve.leases where projection = %(projection)s order by generation, first_slot for update"
 _CAUGHT_UP = """
 select bool_or(g.status = 'building' and g.generation = %(generation)s) as is_building,
        min(l.position) filter (where g.generation = %(generation)s)
        -- A live lane may be beyond the log's end when the log was put back without it.
-       >= least(coalesce(max(l.position) filter (where g.status = 'live'), 0), varve.head()) as is_caught_up
+       >= least(coalesce(max(l.position) filter (where g.status = 'live'), 0), varve.head())
+       -- What fails in the new one only must not be swapped in unseen.
+       and (select count(*) filter (where p.generation = %(generation)s)
+                   <= count(*) filter (where p.generation <> %(generation)s)
+            from varve.parked p join varve.generations pg using (projection, generation)
+            where p.projection = %(projection)s and pg.status in ('building', 'live')) as is_caught_up
 from varve.lanes l join varve.generations g using (projection, generation)
 where l.projection = %(projection)s and g.status in ('building', 'live')
+"""
+# The row is locked: another lane may be at it.
+_FOR_INDEXES = """
+select g.is_indexed,
+       (select bool_and(l.position > 0) from varve.lanes l
+        where (l.projection, l.generation) = (g.projection, g.generation)) or varve.head() = 0
+from varve.generations g where g.projection = %(projection)s and g.generation = %(generation)s for update
+"""
+_INDEXED = """
+update varve.generations set is_indexed = true where projection = %(projection)s and generation = %(generation)s
 """
 _RETIRE = """
 update varve.generations set status = 'retired'
@@ -47,12 +68,31 @@ _PROMOTE = """
 update varve.generations set status = 'live', live_since = clock_timestamp()
 where projection = %(projection)s and generation = %(generation)s and status = 'building'
 """
+# Given up, it is dropped as any other that nobody needs: none is newer than the live one.
+_CANCEL = """
+update varve.generations set status = 'retired' where projection = %s and status = 'building'
+"""
+_ROLL_BACK = """
+update varve.generations set status = 'building'
+where projection = %(projection)s and status = 'retired'
+  and not exists (select from varve.generations where projection = %(projection)s and status = 'building')
+  and generation = (
+    select max(r.generation) from varve.generations r join varve.generations l using (projection)
+    where r.projection = %(projection)s and r.status = 'retired' and l.status = 'live' and r.live_since is not null)
+"""
+_PAUSE = """
+update varve.generations set paused_at = clock_timestamp(), pause_reason = %(reason)s
+where projection = %(projection)s and paused_at is null and generation = coalesce(%(generation)s, generation)
+  and status in ('live', 'building')
+"""
+_RESUME = "update varve.generations set paused_at = null, pause_reason = null where projection = %s"
 _SUPERFLUOUS = """
 select projection, generation from (
-    select projection, generation, row_number() over (partition by projection order by generation desc) as age
+    select projection, generation, live_since,
+           row_number() over (partition by projection order by live_since desc nulls last) as age
     from varve.generations where status = 'retired'
 ) retired
-where age > 1
+where age > 1 or live_since is null
 """
 
 
@@ -70,6 +110,8 @@ async def ensure_live(connection: Connection, projections: Iterable[Projection])
                 await _create(connection, projection, Generation(projection.NAME, 1), "live")
             elif live[projection.NAME] != projection.definition() and projection.IS_REBUILDABLE:
                 await start_rebuild(connection, projection)
+            else:
+                await connection.execute(_SET_LANES, {"projection": projection.NAME, "lanes": projection.LANES})
 
 
 async def start_rebuild(connection: Connection, projection: Projection) -> Generation | None:
@@ -93,6 +135,22 @@ async def start_rebuild(connection: Connection, projection: Projection) -> Gener
     return generation
 
 
+async def index_when_filled(connection: Connection, projection: Projection, generation: Generation) -> bool:
+    """Make the indexes of a generation whose lanes have all been filled; return whether it has them now."""
+    parameters = {"projection": generation.projection, "generation": generation.number}
+    async with connection.transaction():
+        await connection.execute("set local statement_timeout = 0; set local transaction_timeout = 0")
+        cursor = await connection.execute(_FOR_INDEXES, parameters)
+        is_indexed, is_filled = await cursor.fetchone() or (True, True)
+        if is_indexed or not is_filled:
+            return bool(is_indexed)
+        if projection.indexes():
+            await connection.execute(projection.indexes().format(**generation.tables(projection.TABLES)))
+        await connection.execute(_INDEXED, parameters)
+    log.info("projection.indexed", projection=generation.projection, generation=generation.number)
+    return True
+
+
 async def swap_when_caught_up(connection: Connection, generation: Generation) -> bool:
     """Make `generation` the one that is read, if it has everything that the live one has.
 
@@ -113,6 +171,31 @@ async def swap_when_caught_up(connection: Connection, generation: Generation) ->
     return True
 
 
+async def cancel_rebuild(connection: Connection, projection: str) -> None:
+    """Give up the generation that is being filled, if there is one."""
+    async with connection.transaction():
+        await connection.execute(_LOCK)
+        await connection.execute(_CANCEL, (projection,))
+
+
+async def roll_back(connection: Connection, projection: str) -> None:
+    """Have the last generation that was live catch up; then it is swapped in, as a rebuilt one is."""
+    async with connection.transaction():
+        await connection.execute(_LOCK)
+        await connection.execute(_ROLL_BACK, {"projection": projection})
+
+
+async def pause(connection: Connection, projection: str, reason: str, generation: int | None = None) -> None:
+    """Let no worker run a projection, or one generation of it, until it is resumed; its rows can still be read."""
+    parameters = {"projection": projection, "generation": generation, "reason": reason}
+    await connection.execute(_PAUSE, parameters)
+
+
+async def resume(connection: Connection, projection: str) -> None:
+    """Let workers run a projection again."""
+    await connection.execute(_RESUME, (projection,))
+
+
 async def drop_superfluous(connection: Connection, projections: Mapping[str, Projection]) -> None:
     """Drop all retired generations but the newest, which stays for a way back; give way to readers after a second."""
     cursor = await connection.execute(_SUPERFLUOUS)
@@ -131,15 +214,21 @@ async def drop_superfluous(connection: Connection, projections: Mapping[str, Pro
 
 
 async def _create(connection: Connection, projection: Projection, generation: Generation, status: str) -> None:
+    is_indexed = status == "live" or projection.bulk() is None
     parameters = {
+        "is_indexed": is_indexed,
         "projection": generation.projection,
         "generation": generation.number,
         "status": status,
         "lanes": projection.LANES,
+        "slots": SLOTS,
         "definition": projection.definition(),
     }
     if projection.TABLES:
-        await connection.execute(projection.ddl().format(**generation.tables(projection.TABLES)))
+        tables = generation.tables(projection.TABLES)
+        await connection.execute(projection.ddl().format(**tables))
+        if is_indexed and projection.indexes():
+            await connection.execute(projection.indexes().format(**tables))
     for table in projection.TABLES:
         await connection.execute(_SECURE.format(table=generation.table(table)))
     await connection.execute(_INSERT, parameters)

@@ -1,8 +1,10 @@
-"""Runs one lane: batch after batch, rows and position in one transaction."""
+"""Runs one lane: batch after batch, rows and position in one transaction; what can't be applied is put aside."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import time
+import traceback
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import psycopg
@@ -10,23 +12,53 @@ import structlog
 from opentelemetry import propagate, trace
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.log import UndecodableEvent, UnknownEvent
 from eventstore.records import RecordedEvent
+from eventstore.slots import SLOTS, SlotRange, slot_of
+from projections.checkpoints import Checkpoints
 from projections.definition import NotReadyError, Projection
-from projections.generations import swap_when_caught_up
-from projections.leases import LaneLease, LeaseLostError, advance, note_failure
+from projections.generations import index_when_filled, pause, swap_when_caught_up
+from projections.leases import (
+    LaneLease,
+    LeaseLostError,
+    advance,
+    hold,
+    leave_to_newer_code,
+    note_failure,
+    note_progress,
+)
+from projections.parking import Aside, note_failed_again, park, parked, remove, skipped
 from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("varve.projections")
 
 _BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
+_NOT_READY_SECONDS = 1.0
+_TRIES = 3
+"""How often an event fails by itself before it is parked."""
+_MOST_PARKED_IN_A_ROW = 5
+"""When so many fail and none in between is applied, it is the projection that is wrong, and not the events."""
+_RETRIED_AT_ONCE = 100
+_FOLDED_AT_ONCE = 1_000
+_MOST_FILLED_ROWS = 100_000
+"""Of a lane, held in memory until they are written: some hundred megabytes at the most."""
+_MOST_FILLED_SECONDS = 60.0
+"""After these a rebuild keeps what it has; a worker that dies before begins anew."""
 _MAX_LINKS = 64
 
 Step = Callable[[str], None]
 
 
+class _AllFailError(Exception):
+    """One event after another fails."""
+
+
 class Lane:
     """One lane of one generation, run by the task that has its lease.
+
+    A batch that fails is halved until the events that fail are alone. Such an event is tried again a few times and then
+    parked; later ones of its partition wait behind it, and everything else goes on.
 
     `on_step` is told each named point that a crash may fall on; the fault tests die there.
     """
@@ -38,6 +70,7 @@ class Lane:
         *,
         pool: AsyncConnectionPool[Any],
         shared_log: SharedLog,
+        checkpoints: Checkpoints,
         poll_seconds: float,
         on_step: Step,
     ) -> None:
@@ -45,23 +78,44 @@ class Lane:
         self._lease = lease
         self._pool = pool
         self._shared_log = shared_log
+        self._checkpoints = checkpoints
         self._poll_seconds = poll_seconds
         self._on_step = on_step
         self._position = lease.position
         self._is_building = lease.status == "building"
+        self._is_indexed = not self._is_building
+        self._can_fill = True
+        self._slots = range(lease.first_slot, lease.last_slot + 1)
         self._wake = asyncio.Event()
+        self._must_look = True
+        self._blocked: set[str] = set()
+        """The partitions of which something is parked."""
+        self._skipped: frozenset[int] = frozenset()
+        self._failures: dict[int, Aside] = {}
+        """What has failed by itself since the lane began, by position."""
+        self._parked_in_a_row = 0
 
     def wake(self) -> None:
+        self._wake.set()
+
+    def look_at_parked(self) -> None:
+        """Look what operators asked for, at the next step."""
+        self._must_look = True
         self._wake.set()
 
     def is_run_under(self, lease: LaneLease) -> bool:
         """Whether `lease` is the one that the lane runs under, maybe prolonged."""
         return (self._lease.fence, self._lease.epoch) == (lease.fence, lease.epoch)
 
+    def note_status(self, status: str) -> None:
+        """Learn whether the generation is to be swapped in when it has caught up: operators change that."""
+        self._is_building = status == "building"
+
     async def run(self) -> None:
-        """Apply events until cancelled or until the lease is lost."""
+        """Apply events until cancelled, until the lease is lost, or until the lane is of no use for this code."""
         failures = 0
         while True:
+            rest = self._poll_seconds
             try:
                 has_moved = await self._step()
                 failures = 0
@@ -69,67 +123,256 @@ class Lane:
                 log.warning("lane.lease_lost", lane=self._lease.key)
                 return
             except NotReadyError:
-                has_moved = False
-            except Exception as error:
+                has_moved, rest = False, min(rest, _NOT_READY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever a fold raises must end no more than its own lane
                 if _is_passing(error):
                     log.warning("lane.database_lost", lane=self._lease.key, error=str(error))
                     await asyncio.sleep(_BACKOFF_SECONDS[0])
                     continue
-                log.exception("lane.failed", lane=self._lease.key, position=self._position)
-                await self._report(error)
+                if await self._has_ended(error):
+                    return
                 await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
                 failures += 1
                 continue
             if not has_moved:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_seconds):
+                    async with asyncio.timeout(rest):
                         await self._wake.wait()
+
+    async def _has_ended(self, error: Exception) -> bool:
+        """Show on the lane what is wrong; return whether this worker is done with it."""
+        with contextlib.suppress(psycopg.Error, PoolTimeout):
+            async with self._pool.connection() as connection:
+                match error:
+                    case UnknownEvent():
+                        log.warning("lane.needs_newer_code", lane=self._lease.key, error=str(error))
+                        await leave_to_newer_code(connection, self._lease, error)
+                        return True
+                    case _AllFailError():
+                        log.error("projection.paused", lane=self._lease.key, error=str(error))
+                        await pause(connection, self._lease.projection, str(error), self._lease.generation)
+                        return True
+                    case _:
+                        log.error("lane.failed", lane=self._lease.key, position=self._position, exc_info=error)
+                        await note_failure(connection, self._lease, _name_of(error))
+        return False
 
     async def _step(self) -> bool:
         """Apply one window; return whether there was one."""
         self._wake.clear()
-        window = await self._shared_log.window(self._position)
+        if self._must_look:
+            await self._look()
+        if self._is_building and self._position == 0 and self._can_fill:
+            await self._fill()
+        try:
+            window = await self._shared_log.window(self._position)
+        except UndecodableEvent as error:
+            await self._pass_undecodable(error)
+            return True
         if self._is_building and not window.is_full:
             await self._swap()
         if window.scanned_to == self._position:
             return False
-        lease, projection = self._lease, self._projection
-        events = [event for event in window.events if projection.takes(event, lease.lane, lease.lanes)]
-        *batches, last = _batches(projection, events)
+        *batches, last = _batches(self._projection, [event for event in window.events if self._takes(event)])
         for batch in batches:
             await self._apply(batch, batch[-1].position)
         await self._apply(last, window.scanned_to)
         return True
 
+    def _takes(self, event: RecordedEvent) -> bool:
+        if not self._projection.takes(event) or event.position in self._skipped:
+            return False
+        return len(self._slots) == SLOTS or slot_of(self._projection.partition(event)) in self._slots
+
+    async def _fill(self) -> None:
+        """Fold the log in memory and write all rows at once, up to its head or to what memory may hold."""
+        self._can_fill = False  # should it fail, batches find out at which event
+        bulk = self._projection.bulk()
+        if bulk is None:
+            return
+        by = self._projection.PARTITIONED_BY
+        is_everything = len(self._slots) == SLOTS or by is None
+        slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
+        position, began, told = 0, time.monotonic(), 0.0
+        async with contextlib.aclosing(self._shared_log.stretches(0, slots)) as windows:
+            async for window in windows:
+                for start in range(0, len(window.events), _FOLDED_AT_ONCE):
+                    some = window.events[start : start + _FOLDED_AT_ONCE]
+                    bulk.add([event for event in some if self._takes(event)])
+                    await asyncio.sleep(0)  # other lanes, and the leases, have their turn
+                position = window.scanned_to
+                if bulk.size >= _MOST_FILLED_ROWS or time.monotonic() - began > _MOST_FILLED_SECONDS:
+                    break
+                if time.monotonic() - told > 1:
+                    told = time.monotonic()
+                    async with self._pool.connection() as connection:
+                        await note_progress(connection, self._lease, position)
+        async with self._pool.connection() as connection, connection.transaction():
+            await bulk.write(connection, self._lease.tables)
+            self._on_step("rows_written")
+            await advance(connection, self._lease, 0, position)
+        self._position = position
+        log.info("lane.filled", lane=self._lease.key, position=position, rows=bulk.size)
+        self._on_step("committed")
+
     async def _apply(self, events: Sequence[RecordedEvent], to: int) -> None:
-        await self._write(events, to)
+        free, aside = self._sorted(events)
+        try:
+            await self._write(free, aside, to)
+        except (LeaseLostError, NotReadyError):
+            raise
+        except Exception as error:
+            if _is_passing(error) or not free:
+                raise
+            failure = error
+        else:
+            self._has_applied(free, aside, to)
+            return
+        if len(free) > 1:
+            cut = free[(len(free) - 1) // 2].position
+            await self._apply([event for event in events if event.position <= cut], cut)
+            await self._apply([event for event in events if event.position > cut], to)
+        else:
+            await self._note_poison(free[0].tenant, free[0].position, self._projection.partition(free[0]), failure)
+            await self._apply(events, to)
+
+    def _has_applied(self, free: Sequence[RecordedEvent], aside: Sequence[Aside], to: int) -> None:
+        if free:
+            self._parked_in_a_row = 0
+        if self._failures:
+            for position in [event.position for event in free] + [each.position for each in aside]:
+                self._failures.pop(position, None)
         self._position = to
         self._on_step("committed")
 
-    async def _write(self, events: Sequence[RecordedEvent], to: int) -> None:
+    def _sorted(self, events: Sequence[RecordedEvent]) -> tuple[list[RecordedEvent], list[Aside]]:
+        """Return what is to be applied, and what is put aside because of what is parked."""
+        if not self._blocked:
+            return list(events), []
+        free: list[RecordedEvent] = []
+        aside: list[Aside] = []
+        for event in events:
+            partition = self._projection.partition(event)
+            if partition not in self._blocked:
+                free.append(event)
+            else:
+                behind = Aside(event.position, event.tenant, partition)
+                aside.append(self._failures.get(event.position, behind))
+        return free, aside
+
+    async def _write(self, events: Sequence[RecordedEvent], aside: Collection[Aside], to: int) -> None:
+        if not events and not aside:
+            await self._checkpoints.move(self._lease, self._position, to)
+            return
         async with self._pool.connection() as connection:
-            if not events:
-                await advance(connection, self._lease, self._position, to)
-                return
             with tracer.start_as_current_span("projection.batch", links=_links(events)) as span:
                 span.set_attribute("varve.projection", self._projection.NAME)
                 span.set_attribute("varve.events", len(events))
-                prepared = await self._projection.prepare(connection, self._lease.tables, events)
+                prepared = await self._prepared(connection, events)
                 async with connection.transaction():
-                    await self._projection.apply(connection, self._lease.tables, events, prepared)
+                    if events:
+                        await self._projection.apply(connection, self._lease.tables, events, prepared)
+                    await park(connection, self._lease, aside)
                     self._on_step("rows_written")
                     await advance(connection, self._lease, self._position, to)
         self._projection.committed()
         log.debug("projection.applied", projection=self._projection.NAME, events=len(events), position=to)
 
-    async def _swap(self) -> None:
-        async with self._pool.connection() as connection:
-            self._is_building = not await swap_when_caught_up(connection, self._lease.tables)
+    async def _prepared(self, connection: psycopg.AsyncConnection[Any], events: Sequence[RecordedEvent]) -> Any:
+        return await self._projection.prepare(connection, self._lease.tables, events) if events else None
 
-    async def _report(self, error: Exception) -> None:
-        with contextlib.suppress(psycopg.Error, PoolTimeout):
+    async def _note_poison(self, tenant: str, position: int, partition: str, error: Exception) -> None:
+        """Wait before an event that failed by itself is tried again, or have it parked.
+
+        Raises:
+            _AllFailError: it is not the event that is wrong.
+        """
+        attempts = self._failures[position].attempts + 1 if position in self._failures else 1
+        stack = "".join(traceback.format_exception(error))
+        self._failures[position] = Aside(position, tenant, partition, _name_of(error), stack, attempts)
+        log.warning("event.failed", lane=self._lease.key, position=position, attempts=attempts, exc_info=error)
+        if attempts < _TRIES:
             async with self._pool.connection() as connection:
                 await note_failure(connection, self._lease, _name_of(error))
+            await asyncio.sleep(_BACKOFF_SECONDS[attempts - 1])
+            return
+        self._parked_in_a_row += 1
+        if self._parked_in_a_row >= _MOST_PARKED_IN_A_ROW:
+            raise _AllFailError(f"{self._parked_in_a_row} events in a row fail: {_name_of(error)}")
+        self._blocked.add(partition)
+
+    async def _pass_undecodable(self, error: UndecodableEvent) -> None:
+        """Park an event that this code can't read, if it is of a type that the projection takes."""
+        partition = f"{error.tenant}/{error.stream}"  # what else a projection may be partitioned by can't be known
+        topics = {event_class.TOPIC for event_class in self._projection.EVENTS}
+        aside = []
+        if error.topic in topics and slot_of(partition) in self._slots and error.position not in self._skipped:
+            self._failures[error.position] = Aside(error.position, error.tenant, partition, attempts=_TRIES - 1)
+            await self._note_poison(error.tenant, error.position, partition, error)
+            aside.append(self._failures.pop(error.position))
+        await self._write([], aside, error.position)
+        self._position = error.position
+
+    async def _look(self) -> None:
+        """Read what is parked and skipped, and retry what operators asked to be retried."""
+        async with self._pool.connection() as connection:
+            self._skipped = await skipped(connection, self._projection.NAME)
+            found = await parked(connection, self._lease)
+        self._must_look = False
+        self._blocked = {partition for partition in found.positions if slot_of(partition) in self._slots}
+        for partition in sorted(found.to_retry & self._blocked):
+            await self._retry(partition, found.positions[partition])
+
+    async def _retry(self, partition: str, positions: Sequence[int]) -> None:
+        """Apply what is parked of a partition, one by one and in order, up to what fails again."""
+        for begin in range(0, len(positions), _RETRIED_AT_ONCE):
+            some = positions[begin : begin + _RETRIED_AT_ONCE]
+            try:
+                events = {event.position: event for event in await self._shared_log.at(some)}
+            except UndecodableEvent as error:
+                await self._note_retry(partition, error.position, error)
+                return
+            for position in some:
+                try:
+                    await self._write_parked(position, events.get(position))
+                except (LeaseLostError, NotReadyError):
+                    self._must_look = True
+                    raise
+                except Exception as error:
+                    if _is_passing(error):
+                        self._must_look = True
+                        raise
+                    await self._note_retry(partition, position, error)
+                    return
+        self._blocked.discard(partition)
+
+    async def _write_parked(self, position: int, event: RecordedEvent | None) -> None:
+        """Apply one parked event, unless it was voided or skipped since; either way it is parked no more."""
+        async with self._pool.connection() as connection:
+            events = [event] if event is not None and position not in self._skipped else []
+            prepared = await self._prepared(connection, events)
+            async with connection.transaction():
+                await hold(connection, self._lease)
+                if events:
+                    await self._projection.apply(connection, self._lease.tables, events, prepared)
+                await remove(connection, self._lease, [position])
+        self._projection.committed()
+
+    async def _note_retry(self, partition: str, position: int, error: Exception) -> None:
+        stack = "".join(traceback.format_exception(error))
+        failed = Aside(position, "", partition, _name_of(error), stack)
+        log.warning("event.failed_again", lane=self._lease.key, position=position, exc_info=error)
+        async with self._pool.connection() as connection, connection.transaction():
+            await hold(connection, self._lease)
+            await note_failed_again(connection, self._lease, failed)
+
+    async def _swap(self) -> None:
+        async with self._pool.connection() as connection:
+            if not self._is_indexed:
+                self._is_indexed = await index_when_filled(connection, self._projection, self._lease.tables)
+            if not self._is_indexed:
+                return
+            self._is_building = not await swap_when_caught_up(connection, self._lease.tables)
 
 
 def _is_passing(error: Exception) -> bool:

@@ -1,11 +1,17 @@
 """Who runs which lane: leases in PostgreSQL, by the database's clock, fenced by a number that only grows."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from psycopg.rows import class_row
 
+from eventstore.errors import UnknownEventType
+from eventstore.slots import SLOTS
 from projections.definition import Connection, Generation
+
+LaneKey = tuple[str, int, int]
+"""A projection, a generation and the lane's first slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +20,8 @@ class LaneLease:
 
     projection: str
     generation: int
-    lane: int
-    lanes: int
+    first_slot: int
+    last_slot: int
     status: str
     position: int
     fence: int
@@ -23,47 +29,126 @@ class LaneLease:
     epoch: str
 
     @property
-    def key(self) -> tuple[str, int, int]:
-        return self.projection, self.generation, self.lane
+    def key(self) -> LaneKey:
+        return self.projection, self.generation, self.first_slot
 
     @property
     def tables(self) -> Generation:
         return Generation(self.projection, self.generation)
 
 
+class Move(NamedTuple):
+    """A lane's way from one position to a later one."""
+
+    lease: LaneLease
+    position: int
+    to: int
+
+
 class LeaseLostError(Exception):
     """Another worker has the lane now; nothing of the batch was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a worker's code knows: projections by their definitions, event topics by their newest class versions."""
+
+    definitions: Mapping[str, str]
+    class_versions: Mapping[str, int]
+
+    def parameters(self) -> dict[str, list[str] | list[int]]:
+        return {
+            "projections": list(self.definitions),
+            "definitions": list(self.definitions.values()),
+            "topics": list(self.class_versions),
+            "versions": list(self.class_versions.values()),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many lanes are a worker's part, and the projections of which all are, since nobody else knows them."""
+
+    lanes: int
+    alone: Collection[str]
 
 
 # Read while the last owner's batch is being committed, the position may be the one before that batch. The lane then
 # loses its lease at its first batch, and begins anew.
 _LEASE = """
-l.projection, l.generation, l.lane::integer, g.lanes::integer, g.status, l.fence, {former_owner} as former_owner,
-    (select c.position from varve.newest_checkpoint(l.projection, l.generation, l.lane) c) as position,
+l.projection, l.generation, l.first_slot::integer, l.last_slot::integer, g.status, l.fence,
+    {former_owner} as former_owner,
+    (select c.position from varve.newest_checkpoint(l.projection, l.generation, l.first_slot) c) as position,
     (select epoch from varve.log_epochs order by number desc limit 1) as epoch
+"""
+# Each lane counts as the part that one of the workers who know it should have. This worker's own row may not be there
+# yet: a statement does not see what it writes.
+_SHARE = """
+with present as (
+    insert into varve.workers (owner, known, seen_at) values (%(owner)s, %(known)s, clock_timestamp())
+    on conflict (owner) do update set seen_at = excluded.seen_at, known = excluded.known
+), gone as (
+    delete from varve.workers where seen_at < clock_timestamp() - interval '1 minute' and owner <> %(owner)s
+)
+select coalesce(ceil(sum(1.0 / (1 + others.workers))), 0)::integer as lanes,
+       coalesce(array_agg(distinct g.projection) filter (where others.workers = 0), '{}') as alone
+from varve.leases l join varve.generations g using (projection, generation)
+cross join lateral (
+    select count(*) as workers from varve.workers w
+    where w.owner <> %(owner)s and w.seen_at > clock_timestamp() - make_interval(secs => %(seconds)s)
+      and g.projection || ' ' || g.definition = any (w.known)
+) others
+where g.status in ('live', 'building') and g.paused_at is null
+  and g.projection || ' ' || g.definition = any (%(known)s)
+"""
+_LEAVE = "delete from varve.workers where owner = %s"
+_GIVE_BACK = """
+update varve.leases set leased_until = null, owner = null
+where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
+  and fence = %(fence)s
 """
 _ACQUIRE = f"""
 with free as (
-    select l.projection, l.generation, l.lane, l.owner as former_owner
+    select l.projection, l.generation, l.first_slot, l.owner as former_owner
     from varve.leases l join varve.generations g using (projection, generation)
     join unnest(%(projections)s::text[], %(definitions)s::text[]) as known (projection, definition)
       on known.projection = g.projection and known.definition = g.definition
-    where g.status in ('live', 'building')
+    where g.status in ('live', 'building') and g.paused_at is null
       and (l.leased_until is null or l.leased_until < clock_timestamp())
+      and (l.needs_topic is null
+           or exists (select from unnest(%(topics)s::text[], %(versions)s::integer[]) as k (topic, version)
+                      where k.topic = l.needs_topic and k.version >= l.needs_version))
+    -- What others who are here do not know, or may not know, is taken beyond the share.
+    order by not (l.projection = any (%(alone)s) or l.needs_topic is not null), l.projection, l.generation desc,
+             l.first_slot
+    limit %(most)s + (
+        select count(*) from varve.leases f
+        where (f.leased_until is null or f.leased_until < clock_timestamp())
+          and (f.projection = any (%(alone)s) or f.needs_topic is not null))
     for update of l skip locked
 )
 update varve.leases l
-set owner = %(owner)s, fence = l.fence + 1, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+set owner = %(owner)s, fence = l.fence + 1, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s),
+    needs_topic = null, needs_version = null
 from free, varve.generations g
-where (l.projection, l.generation, l.lane) = (free.projection, free.generation, free.lane)
+where (l.projection, l.generation, l.first_slot) = (free.projection, free.generation, free.first_slot)
   and (g.projection, g.generation) = (l.projection, l.generation)
 returning {_LEASE.format(former_owner="free.former_owner")}
 """
+# Locked in the order in which checkpoints that move together are, so that neither waits for the other.
 _RENEW = f"""
+with mine as (
+    select l.projection, l.generation, l.first_slot
+    from varve.leases l join varve.generations g using (projection, generation)
+    where l.owner = %(owner)s and l.leased_until > clock_timestamp()
+      and g.status in ('live', 'building') and g.paused_at is null
+    order by 1, 2, 3
+    for no key update of l
+)
 update varve.leases l set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
-from varve.generations g
-where l.owner = %(owner)s and l.leased_until > clock_timestamp()
-  and (g.projection, g.generation) = (l.projection, l.generation) and g.status in ('live', 'building')
+from mine, varve.generations g
+where (l.projection, l.generation, l.first_slot) = (mine.projection, mine.generation, mine.first_slot)
+  and (g.projection, g.generation) = (l.projection, l.generation)
 returning {_LEASE.format(former_owner="null")}
 """
 _RELEASE = "update varve.leases set leased_until = null, owner = null where owner = %s"
@@ -71,49 +156,104 @@ _TERMINATE = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where usename = current_user and application_name = any (%s)
 """
-# The lease's row is locked as an update would lock it, so that nobody takes the lane over before the commit.
+# A lease's row is locked as an update would lock it, so that nobody takes the lane over before the commit.
 _ADVANCE = """
-with held as (
-    select projection, generation, lane from varve.leases
-    where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
-      and leased_until > clock_timestamp()
+with asked as (
+    select * from unnest(%(projections)s::text[], %(generations)s::integer[], %(first_slots)s::smallint[],
+                         %(fences)s::bigint[], %(epochs)s::text[], %(froms)s::bigint[], %(tos)s::bigint[])
+        as a (projection, generation, first_slot, fence, epoch, position, reached)
+), held as (
+    select l.projection, l.generation, l.first_slot, a.position, a.reached, l.failures
+    from asked a
+    join varve.leases l on (l.projection, l.generation, l.first_slot) = (a.projection, a.generation, a.first_slot)
+     and l.fence = a.fence and l.leased_until > clock_timestamp()
       -- What was read from a server that is gone must not be written here: this one may hold another history.
-      and exists (select from varve.log_epochs n where n.number = (select max(number) from varve.log_epochs)
-                  and n.epoch = %(epoch)s and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8))
-    for no key update
+    join varve.log_epochs n on n.epoch = a.epoch and n.number = (select max(number) from varve.log_epochs)
+     and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8)
+    order by 1, 2, 3
+    for no key update of l
 ), last as (
     delete from varve.checkpoints c
-    using held h cross join lateral varve.newest_checkpoint(h.projection, h.generation, h.lane) n
-    where c.ctid = n.place and n.position = %(from)s
-    returning c.position
+    using held h cross join lateral varve.newest_checkpoint(h.projection, h.generation, h.first_slot) n
+    where c.ctid = n.place and n.position = h.position
+    returning c.projection, c.generation, c.first_slot, h.reached, h.failures
 ), recovered as (
-    update varve.leases set error = null, failures = 0 from last
-    where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and failures > 0
+    update varve.leases l set error = null, failures = 0 from last
+    where last.failures > 0
+      and (l.projection, l.generation, l.first_slot) = (last.projection, last.generation, last.first_slot)
 )
-insert into varve.checkpoints (projection, generation, lane, position)
-select %(projection)s, %(generation)s, %(lane)s, %(to)s from last
+insert into varve.checkpoints (projection, generation, first_slot, position)
+select projection, generation, first_slot, reached from last
+returning projection, generation, first_slot::integer
+"""
+_HOLD = """
+select from varve.leases l
+join varve.log_epochs n on n.epoch = %(epoch)s and n.number = (select max(number) from varve.log_epochs)
+ and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8)
+where l.projection = %(projection)s and l.generation = %(generation)s and l.first_slot = %(first_slot)s
+  and l.fence = %(fence)s and l.leased_until > clock_timestamp()
+for no key update of l
 """
 _FAIL = """
 update varve.leases set error = %(error)s, failures = failures + 1
-where projection = %(projection)s and generation = %(generation)s and lane = %(lane)s and fence = %(fence)s
+where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
+  and fence = %(fence)s
+"""
+_PROGRESS = """
+update varve.leases set filled_to = %(position)s
+where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
+  and fence = %(fence)s
+"""
+_NEEDS = """
+update varve.leases set needs_topic = %(topic)s, needs_version = %(version)s, owner = null, leased_until = null
+where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
+  and fence = %(fence)s
 """
 
 
+async def share(connection: Connection, owner: str, known: Known, seconds: float) -> Share:
+    """Say that a worker is here, and return what its part of the lanes is among all that run.
+
+    Args:
+        connection: as the projector.
+        owner: the worker.
+        known: what its code knows.
+        seconds: for how long a worker that says no more is thought to be here.
+    """
+    definitions = [f"{projection} {definition}" for projection, definition in known.definitions.items()]
+    cursor = connection.cursor(row_factory=class_row(Share))
+    await cursor.execute(_SHARE, {"owner": owner, "known": definitions, "seconds": seconds}, prepare=True)
+    return await cursor.fetchone() or Share(0, [])
+
+
 async def acquire(
-    connection: Connection, owner: str, definitions: Mapping[str, str], seconds: float
+    connection: Connection,
+    owner: str,
+    known: Known,
+    seconds: float,
+    *,
+    most: int = SLOTS,
+    alone: Collection[str] = (),
 ) -> list[LaneLease]:
-    """Take every lane that nobody holds, of generations whose definition is the one that this code has.
+    """Take lanes that nobody holds and that this code can run: it knows the definition and the next event.
 
     Args:
         connection: as the projector.
         owner: who takes them.
-        definitions: by projection.
+        known: what the owner's code knows.
         seconds: how long each lease lasts.
+        most: how many to take, besides those of `alone`.
+        alone: projections that no other worker knows.
     """
     cursor = connection.cursor(row_factory=class_row(LaneLease))
-    parameters = {"projections": list(definitions), "definitions": list(definitions.values())}
-    await cursor.execute(_ACQUIRE, {"owner": owner, "seconds": seconds, **parameters})
+    parameters = {"owner": owner, "seconds": seconds, "most": most, "alone": list(alone), **known.parameters()}
+    await cursor.execute(_ACQUIRE, parameters)
     return await cursor.fetchall()
+
+
+async def give_back(connection: Connection, lease: LaneLease) -> None:
+    """Give one lease back, so that another worker can take the lane at once."""
+    await connection.execute(_GIVE_BACK, _lane(lease))
 
 
 async def end_sessions(connection: Connection, owners: Collection[str]) -> None:
@@ -137,6 +277,7 @@ async def renew(connection: Connection, owner: str, seconds: float) -> list[Lane
 async def release(connection: Connection, owner: str) -> None:
     """Give every lease back, so that another worker need not wait for its end."""
     await connection.execute(_RELEASE, (owner,))
+    await connection.execute(_LEAVE, (owner,))
 
 
 async def advance(connection: Connection, lease: LaneLease, position: int, to: int) -> None:
@@ -146,8 +287,32 @@ async def advance(connection: Connection, lease: LaneLease, position: int, to: i
         LeaseLostError: the lease is over or another's, or the log has another history than the one that was read; the
             caller's transaction must not commit.
     """
-    parameters = _lane(lease) | {"from": position, "to": to, "epoch": lease.epoch}
-    if (await connection.execute(_ADVANCE, parameters, prepare=True)).rowcount != 1:
+    if not await advance_each(connection, [Move(lease, position, to)]):
+        raise LeaseLostError
+
+
+async def advance_each(connection: Connection, moves: Sequence[Move]) -> set[LaneKey]:
+    """Move lanes, each once, and return those whose leases held; the others stay where they are."""
+    parameters = {
+        "projections": [move.lease.projection for move in moves],
+        "generations": [move.lease.generation for move in moves],
+        "first_slots": [move.lease.first_slot for move in moves],
+        "fences": [move.lease.fence for move in moves],
+        "epochs": [move.lease.epoch for move in moves],
+        "froms": [move.position for move in moves],
+        "tos": [move.to for move in moves],
+    }
+    cursor = await connection.execute(_ADVANCE, parameters, prepare=True)
+    return set(await cursor.fetchall())
+
+
+async def hold(connection: Connection, lease: LaneLease) -> None:
+    """Keep others from taking the lane over until the open transaction ends, which leaves its position alone.
+
+    Raises:
+        LeaseLostError: as for `advance`.
+    """
+    if (await connection.execute(_HOLD, _lane(lease) | {"epoch": lease.epoch})).rowcount != 1:
         raise LeaseLostError
 
 
@@ -156,10 +321,21 @@ async def note_failure(connection: Connection, lease: LaneLease, error: str) -> 
     await connection.execute(_FAIL, _lane(lease) | {"error": error})
 
 
+async def note_progress(connection: Connection, lease: LaneLease, position: int) -> None:
+    """Show how far a lane has read whose rows are not written yet."""
+    await connection.execute(_PROGRESS, _lane(lease) | {"position": position})
+
+
+async def leave_to_newer_code(connection: Connection, lease: LaneLease, unknown: UnknownEventType) -> None:
+    """Give the lane back, for a worker that knows the event that is next."""
+    wanted = {"topic": unknown.topic, "version": unknown.class_version}
+    await connection.execute(_NEEDS, _lane(lease) | wanted)
+
+
 def _lane(lease: LaneLease) -> dict[str, str | int]:
     return {
         "projection": lease.projection,
         "generation": lease.generation,
-        "lane": lease.lane,
+        "first_slot": lease.first_slot,
         "fence": lease.fence,
     }

@@ -14,9 +14,11 @@ from eventstore.position import Epoch, parse_position
 from eventstore.stream_reader import SET_TENANT
 from projections.definition import Generation
 
+_LIVE = "select projection, generation from varve.generations where status = 'live' and projection = any (%s)"
 _POINTERS = """
 select g.projection, g.generation, min(l.position), g.definition,
-       (select epoch from varve.log_epochs order by number desc limit 1)
+       (select epoch from varve.log_epochs order by number desc limit 1),
+       (select count(*) from varve.parked p where (p.projection, p.generation) = (g.projection, g.generation))
 from varve.generations g join varve.lanes l using (projection, generation)
 where g.status = 'live' and g.projection = any (%s) group by g.projection, g.generation, g.definition
 """
@@ -48,6 +50,8 @@ class Rows:
     positions: Mapping[str, int]
     definitions: Mapping[str, str]
     epoch: str
+    parked: int
+    """How many events of the tenant the models have put aside, and with them what waits behind."""
 
     @property
     def position(self) -> int:
@@ -190,8 +194,8 @@ class LiveReadModels:
 
     async def _live_generations(self, models: Sequence[str]) -> dict[str, int]:
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_POINTERS, (list(models),), prepare=True)
-            return {pointer[0]: pointer[1] for pointer in await cursor.fetchall()}
+            cursor = await connection.execute(_LIVE, (list(models),), prepare=True)
+            return dict(await cursor.fetchall())
 
 
 def _rows(pointers: Sequence[Any], rows: Sequence[dict[str, Any]]) -> Rows:
@@ -201,4 +205,5 @@ def _rows(pointers: Sequence[Any], rows: Sequence[dict[str, Any]]) -> Rows:
         positions={pointer[0]: pointer[2] for pointer in pointers},
         definitions={pointer[0]: pointer[3] for pointer in pointers},
         epoch=pointers[0][4] if pointers else "",
+        parked=sum(pointer[5] for pointer in pointers),
     )

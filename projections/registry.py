@@ -8,7 +8,7 @@ from projections.definition import Projection
 from projections.knowledge.document_jobs import DocumentJobs
 from projections.knowledge.document_status import DocumentStatusView
 from projections.knowledge.entry_list import KnowledgeEntryListView
-from projections.operations.rebuild_requests import RebuildRequests
+from projections.operations.operator_requests import OperatorRequests
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 
@@ -47,6 +47,6 @@ def build_projections(
     ]
     reactors: list[Projection] = [
         DocumentJobs(wake_documents),
-        RebuildRequests({projection.NAME: projection for projection in read_models}),
+        OperatorRequests({projection.NAME: projection for projection in read_models}),
     ]
     return read_models + reactors

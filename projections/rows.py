@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
+import orjson
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from eventstore.records import RecordedEvent
 from projections.definition import Connection
@@ -13,8 +13,8 @@ from projections.definition import Connection
 R = TypeVar("R")
 Key = tuple[Any, ...]
 
-JSON = {"json": True}
-"""Metadata of a dataclass field whose column is jsonb."""
+_WRITTEN_AT_ONCE = 5_000
+"""Rows of one statement: some megabytes."""
 
 
 class KeyedRows(Generic[R]):
@@ -24,12 +24,15 @@ class KeyedRows(Generic[R]):
         """Name the key's columns with their SQL types, tenant first.
 
         Args:
-            row_type: a dataclass.
+            row_type: a dataclass; what its fields hold has JSON that PostgreSQL turns into the columns' types.
             key_types: such as ``tenant="text", entry_id="uuid"``.
         """
         self._row_type = row_type
-        self._key_types = key_types
-        self._columns = [(field.name, field.metadata.get("json", False)) for field in fields(row_type)]  # type: ignore[arg-type]  # R is a dataclass
+        self.key_types = key_types
+        self._columns = [field.name for field in fields(row_type)]  # type: ignore[arg-type]  # R is a dataclass
+
+    def key(self, row: R) -> Key:
+        return tuple([getattr(row, name) for name in self.key_types])
 
     async def fold(
         self,
@@ -65,28 +68,41 @@ class KeyedRows(Generic[R]):
 
     async def load(self, connection: Connection, table: str, keys: Iterable[Key]) -> dict[Key, R]:
         """Return the rows that exist of `keys`."""
-        names = ", ".join(self._key_types)
-        arrays = ", ".join(f"%s::{sql_type}[]" for sql_type in self._key_types.values())
-        columns = ", ".join(f"r.{name}" for name, _ in self._columns)
+        names = ", ".join(self.key_types)
+        arrays = ", ".join(f"%s::{sql_type}[]" for sql_type in self.key_types.values())
+        columns = ", ".join(f"r.{name}" for name in self._columns)
         cursor = connection.cursor(row_factory=class_row(self._row_type))
         await cursor.execute(
             f"select {columns} from unnest({arrays}) as k ({names}) join {table} r using ({names})",
-            columns_of(keys, len(self._key_types)),
+            columns_of(keys, len(self.key_types)),
         )
-        return {tuple(getattr(row, name) for name in self._key_types): row for row in await cursor.fetchall()}
+        return {self.key(row): row for row in await cursor.fetchall()}
 
     async def save(self, connection: Connection, table: str, rows: Iterable[R]) -> None:
         """Insert or replace `rows`."""
-        names = [name for name, _ in self._columns]
-        updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in self._key_types)
-        statement = (
-            f"insert into {table} ({', '.join(names)}) values ({', '.join(f'%({name})s' for name in names)}) "
-            f"on conflict ({', '.join(self._key_types)}) do update set {updates}"
+        updates = ", ".join(f"{name} = excluded.{name}" for name in self._columns if name not in self.key_types)
+        await write_rows(
+            connection, table, self._columns, rows, f"on conflict ({', '.join(self.key_types)}) do update set {updates}"
         )
-        await connection.cursor().executemany(statement, [self._parameters(row) for row in rows])
 
-    def _parameters(self, row: R) -> dict[str, Any]:
-        return {name: Jsonb(getattr(row, name)) if is_json else getattr(row, name) for name, is_json in self._columns}
+    async def insert(self, connection: Connection, table: str, rows: Iterable[R]) -> None:
+        """Insert `rows`, none of which is there."""
+        await write_rows(connection, table, self._columns, rows)
+
+
+async def write_rows(
+    connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Any], on_conflict: str = ""
+) -> None:
+    """Insert rows, some thousand with each statement: objects or mappings that have the columns by their names."""
+    names = ", ".join(columns)
+    statement = (
+        f"insert into {table} ({names}) select {names} "
+        f"from jsonb_populate_recordset(null::{table}, %s::jsonb) {on_conflict}"
+    )
+    waiting = list(rows)
+    for start in range(0, len(waiting), _WRITTEN_AT_ONCE):
+        document = orjson.dumps(waiting[start : start + _WRITTEN_AT_ONCE]).decode()
+        await connection.execute(statement, (document,))
 
 
 def columns_of(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:

@@ -6,15 +6,21 @@ take: an event of newer code would then be passed, and missing from a projection
 """
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
 from eventstore.background import end
-from eventstore.log import LogReader, Window
+from eventstore.log import FetchedRows, LogReader, Window
 from eventstore.log_filter import LogFilter
+from eventstore.records import RecordedEvent
+from eventstore.slots import SlotRange
 
-_KEPT_WINDOWS = 4
+_KEPT_WINDOWS = 8
+_BULK_WINDOW = 10_000
+_BULK_OCTETS = 20_000_000
 _WITHOUT_VOIDED = LogFilter(leaves_out_voided=True)
 
 
@@ -30,13 +36,43 @@ class SharedLog:
 
     async def window(self, after: int) -> Window:
         """Return the events after the position `after`, up to the window's size."""
-        task = self._windows.get(after)
+        task = self._windows.pop(after, None)
         if task is None:
             task = asyncio.create_task(self._read(after))
-            self._windows[after] = task
             task.add_done_callback(lambda done: self._keep_if_full(after, done))
+        self._windows[after] = task  # the last one now: those that nobody asked for longest are forgotten first
         # Shielded, because others wait for the same reading when one lane is cancelled.
         return await asyncio.shield(task)
+
+    async def at(self, positions: Sequence[int]) -> Sequence[RecordedEvent]:
+        """Return the events at `positions`, in order, without those that were voided since."""
+        async with self._pool.connection() as connection:
+            return await self._reader.at(connection, positions, _WITHOUT_VOIDED)
+
+    async def stretches(self, after: int, slots: SlotRange | None) -> AsyncGenerator[Window, None]:
+        """Yield large windows up to the log's head, for one lane alone; while one is used, the next one is fetched."""
+        reader = self._reader.for_bulk(_BULK_OCTETS)
+        wanted = replace(_WITHOUT_VOIDED, slots=slots)
+
+        async def fetch(position: int) -> FetchedRows:
+            async with self._pool.connection() as connection:
+                return await reader.fetch(connection, position, _BULK_WINDOW, wanted)
+
+        fetching = asyncio.create_task(fetch(after))
+        try:
+            while True:
+                fetched = await fetching
+                if fetched.scanned_to < fetched.head:
+                    fetching = asyncio.create_task(fetch(fetched.scanned_to))
+                window = await reader.decode(fetched)
+                yield window
+                if fetched.scanned_to >= fetched.head:
+                    return
+                if window.scanned_to < fetched.scanned_to:  # it was cut before what can't be decoded
+                    await end(fetching)
+                    fetching = asyncio.create_task(fetch(window.scanned_to))
+        finally:
+            await end(fetching)
 
     def forget_unfinished(self) -> None:
         """Let nobody join a reading that may have begun before an append that has just been told of."""
@@ -66,4 +102,4 @@ class SharedLog:
         if not is_kept and self._windows.get(after) is task:
             del self._windows[after]
         while len(self._windows) > _KEPT_WINDOWS:
-            del self._windows[min(self._windows)]
+            del self._windows[next(iter(self._windows))]

@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from domain.shared.access import Actor, Permission
-from queries.ports import ReadModels, StreamReader
+from queries.ports import Reading, ReadModels, StreamReader
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -29,11 +29,17 @@ class Query(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """The value, and the position of the log that it reflects."""
+    """The value, and the position of the log that it reflects, but for `parked` events of the tenant."""
 
     value: T
     position: int
     epoch: str
+    parked: int = 0
+
+
+def answer_of(value: T, reading: Reading) -> Answer[T]:
+    """Return the answer that was made of `reading`."""
+    return Answer(value, reading.position, reading.epoch, reading.parked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ class Reading(Protocol):
     @property
     def epoch(self) -> str: ...
 
+    @property
+    def parked(self) -> int: ...
+
 
 class Reached(Protocol):
     """How far some read models are in the log, and how long it is."""

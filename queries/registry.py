@@ -9,6 +9,7 @@ from queries.knowledge.entry_list import GetEntry, ListEntries, get_entry, list_
 from queries.knowledge.history import GetHistory, GetStateAt, get_history, get_state_at
 from queries.message import Query, QueryHandler
 from queries.operations.commands import GetCommand, get_command
+from queries.operations.parked import ListParkedEvents, list_parked_events
 from queries.operations.projections import ListProjections, list_projections
 from queries.search.message import Search
 
@@ -25,6 +26,7 @@ def build_handlers(search: QueryHandler[Search, Any]) -> dict[type[Query], Query
         ListActivity: list_activity,
         GetCommand: get_command,
         ListProjections: list_projections,
+        ListParkedEvents: list_parked_events,
         GetHistory: get_history,
         GetStateAt: get_state_at,
     }

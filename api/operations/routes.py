@@ -1,17 +1,59 @@
 """Routes of operators, and the audit of one command."""
 
 from http import HTTPStatus
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.requests import ActorOf, CommandRequestOf, ServicesOf
 from api.responses import CommandOutcome, outcome, value_of
-from commands.operations.rebuild_projection import ProjectionName, RebuildProjection
+from api.services import Services
+from commands.message import Command, CommandRequest
+from commands.operations.projections import (
+    CancelRebuild,
+    PauseProjection,
+    RebuildProjection,
+    ResumeProjection,
+    RetryParkedEvents,
+    RollBackProjection,
+    SkipParkedEvent,
+)
+from domain.operations.events import PositionToken, ProjectionName, Reason
 from queries.operations.commands import CommandView, GetCommand
+from queries.operations.parked import ListParkedEvents, ParkedEvent
 from queries.operations.projections import LaneView, ListProjections
 
 router = APIRouter(tags=["operations"])
+
+
+class Because(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason
+
+
+class OneOrAll(BaseModel):
+    """The position of an event, or null for all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    position: PositionToken | None = None
+
+
+class OneBecause(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    position: PositionToken
+    reason: Reason
+
+
+class ParkedPage(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
 @router.get("/commands/{command_id}")
@@ -32,5 +74,67 @@ async def rebuild_projection(
     name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
     """Fill a new generation beside the live one; it is read from as soon as it has caught up."""
-    answer = await services.commands.execute(RebuildProjection(projection=name), sent)
-    return outcome(answer, response, "/api/v1/admin/projections")
+    return await _ask(RebuildProjection(projection=name), sent, services, response)
+
+
+@router.post("/admin/projections/{name}/cancellations", status_code=HTTPStatus.ACCEPTED)
+async def cancel_rebuild(
+    name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
+) -> CommandOutcome:
+    """Give up the generation that is being filled; the live one stays as it is."""
+    return await _ask(CancelRebuild(projection=name), sent, services, response)
+
+
+@router.post("/admin/projections/{name}/rollbacks", status_code=HTTPStatus.ACCEPTED)
+async def roll_back_projection(
+    name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
+) -> CommandOutcome:
+    """Have the generation before the live one catch up; it is read from then on."""
+    return await _ask(RollBackProjection(projection=name), sent, services, response)
+
+
+@router.post("/admin/projections/{name}/pauses", status_code=HTTPStatus.ACCEPTED)
+async def pause_projection(
+    name: ProjectionName, body: Because, sent: CommandRequestOf, services: ServicesOf, response: Response
+) -> CommandOutcome:
+    """Let no worker run it; its rows can be read, and grow old."""
+    return await _ask(PauseProjection(projection=name, reason=body.reason), sent, services, response)
+
+
+@router.post("/admin/projections/{name}/resumptions", status_code=HTTPStatus.ACCEPTED)
+async def resume_projection(
+    name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
+) -> CommandOutcome:
+    """Let workers run it again, whether an operator or a fold that always failed had paused it."""
+    return await _ask(ResumeProjection(projection=name), sent, services, response)
+
+
+@router.get("/admin/projections/{name}/parked")
+async def list_parked_events(
+    name: ProjectionName, page: Annotated[ParkedPage, Query()], actor: ActorOf, services: ServicesOf, response: Response
+) -> list[ParkedEvent]:
+    """Return what is put aside of your tenant; `varve projections parked` shows all, with the errors' stacks."""
+    query = ListParkedEvents(projection=name, after=page.after, limit=page.limit)
+    parked: list[ParkedEvent] = value_of(await services.queries.ask(query, actor), response)
+    return parked
+
+
+@router.post("/admin/projections/{name}/retries", status_code=HTTPStatus.ACCEPTED)
+async def retry_parked_events(
+    name: ProjectionName, body: OneOrAll, sent: CommandRequestOf, services: ServicesOf, response: Response
+) -> CommandOutcome:
+    """Try again what is parked, each partition in its order: that of one event, or all."""
+    return await _ask(RetryParkedEvents(projection=name, position=body.position), sent, services, response)
+
+
+@router.post("/admin/projections/{name}/skips", status_code=HTTPStatus.ACCEPTED)
+async def skip_parked_event(
+    name: ProjectionName, body: OneBecause, sent: CommandRequestOf, services: ServicesOf, response: Response
+) -> CommandOutcome:
+    """Do without a parked event, also in later generations; what waits behind it is tried."""
+    command = SkipParkedEvent(projection=name, position=body.position, reason=body.reason)
+    return await _ask(command, sent, services, response)
+
+
+async def _ask(command: Command, sent: CommandRequest, services: Services, response: Response) -> CommandOutcome:
+    return outcome(await services.commands.execute(command, sent), response, "/api/v1/admin/projections")

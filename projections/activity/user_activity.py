@@ -1,16 +1,15 @@
 """UserActivityView: who did what, one row for each event."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.shared.events import Event
 from eventstore.records import RecordedEvent
-from projections.definition import Connection, Generation, Projection
-from projections.rows import columns_of
+from projections.appended import AppendingProjection
 
 
-class UserActivityView(Projection):
+class UserActivityView(AppendingProjection):
     """Events are kept by their position, so that a page of the newest is one short index scan."""
 
     NAME: ClassVar[str] = "user_activity"
@@ -27,27 +26,21 @@ class UserActivityView(Projection):
             recorded_at  timestamptz not null,
             primary key (tenant, user_id, position)
         );
-        create index on {activities} (tenant, position);
     """
+    INDEXES: ClassVar[str] = "create index on {activities} (tenant, position);"
+    MAIN: ClassVar[str] = "activities"
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        *("tenant", "user_id", "position", "event_type", "stream", "command_type", "recorded_at"),
+    )
 
-    async def apply(
-        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
-    ) -> None:
-        rows = [
-            (
-                event.tenant,
-                event.metadata.actor,
-                event.position,
-                type(event.event).__name__,
-                event.stream,
-                event.metadata.command_type,
-                event.recorded_at,
-            )
-            for event in events
-        ]
-        await connection.execute(
-            f"insert into {generation.table('activities')} "
-            "select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], "
-            "%s::timestamptz[])",
-            columns_of(rows, 7),
-        )
+    def rows(self, recorded: RecordedEvent) -> Iterable[Mapping[str, Any]]:
+        metadata = recorded.metadata
+        yield {
+            "tenant": recorded.tenant,
+            "user_id": metadata.actor,
+            "position": recorded.position,
+            "event_type": type(recorded.event).__name__,
+            "stream": recorded.stream,
+            "command_type": metadata.command_type,
+            "recorded_at": recorded.recorded_at,
+        }

@@ -1,6 +1,5 @@
 """DocumentStatusView: one row for each document, with how far its processing is and why it failed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
@@ -18,13 +17,13 @@ from domain.knowledge.events import (
 from domain.shared.events import Event
 from eventstore.records import RecordedEvent
 from eventstore.voiding import EventVoided
-from projections.definition import Connection, Generation, Projection
+from projections.keyed import KeyedProjection
 from projections.rows import Key, KeyedRows
 
 _STREAMS = "document-"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DocumentRow:
     """A row of the table `documents`; `version` and `position` are the last applied event's."""
 
@@ -53,7 +52,7 @@ class DocumentRow:
     message: str | None = None
 
 
-class DocumentStatusView(Projection):
+class DocumentStatusView(KeyedProjection[DocumentRow]):
     NAME: ClassVar[str] = "document_status"
     EVENTS: ClassVar[frozenset[type[Event]]] = frozenset((*DOCUMENT_EVENTS, EventVoided))
     TABLES: ClassVar[tuple[str, ...]] = ("documents",)
@@ -84,20 +83,25 @@ class DocumentStatusView(Projection):
             message     text,
             primary key (tenant, document_id)
         );
+    """
+    INDEXES: ClassVar[str] = """
         create index on {documents} (tenant, created_at, document_id);
         create index on {documents} (tenant, status, created_at, document_id);
         create index on {documents} (tenant, sha256);
     """
+    MAIN: ClassVar[str] = "documents"
+    ROWS: ClassVar[KeyedRows[DocumentRow]] = KeyedRows(DocumentRow, tenant="text", document_id="uuid")
 
-    def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
+    def takes(self, recorded: RecordedEvent) -> bool:
         """Take what voids an event of ours, but not what voids others'."""
         is_of_others = isinstance(recorded.event, EventVoided) and not (recorded.stream or "").startswith(_STREAMS)
-        return not is_of_others and super().takes(recorded, lane, lanes)
+        return not is_of_others and super().takes(recorded)
 
-    async def apply(
-        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
-    ) -> None:
-        await _ROWS.fold(connection, generation.table("documents"), events, key=_key, step=fold)
+    def key(self, recorded: RecordedEvent) -> Key:
+        return _key(recorded)
+
+    def step(self, row: DocumentRow | None, recorded: RecordedEvent) -> DocumentRow | None:
+        return fold(row, recorded)
 
 
 def fold(row: DocumentRow | None, recorded: RecordedEvent) -> DocumentRow | None:
@@ -140,6 +144,3 @@ def _key(recorded: RecordedEvent) -> Key:
         return recorded.tenant, UUID(recorded.stream.removeprefix(_STREAMS))
     document_id: UUID = getattr(recorded.event, "document_id")  # noqa: B009 - every other event of `EVENTS` has it
     return recorded.tenant, document_id
-
-
-_ROWS = KeyedRows(DocumentRow, tenant="text", document_id="uuid")

@@ -1,6 +1,5 @@
 """KnowledgeEntryListView: one row for each entry, as lists, filters and look-ups need it."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
@@ -18,13 +17,13 @@ from domain.knowledge.events import (
 from domain.shared.events import Event
 from eventstore.records import JsonObject, RecordedEvent
 from eventstore.voiding import EventVoided
-from projections.definition import Connection, Generation, Projection
-from projections.rows import JSON, Key, KeyedRows, columns_of
+from projections.keyed import Following, KeyedProjection
+from projections.rows import Key, KeyedRows
 
 _STREAMS = "entry-"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EntryRow:
     """A row of the table `entries`; `version` and `position` are the last applied event's."""
 
@@ -42,11 +41,15 @@ class EntryRow:
     position: int
     created_at: datetime
     updated_at: datetime
-    attributes: JsonObject = field(metadata=JSON)
-    links: list[JsonObject] = field(default_factory=list, metadata=JSON)
+    attributes: JsonObject
+    links: list[JsonObject] = field(default_factory=list)
 
 
-class KnowledgeEntryListView(Projection):
+def _tags(row: EntryRow) -> list[JsonObject]:
+    return [{"tenant": row.tenant, "tag": tag, "entry_id": str(row.entry_id)} for tag in row.tags]
+
+
+class KnowledgeEntryListView(KeyedProjection[EntryRow]):
     NAME: ClassVar[str] = "knowledge_entry_list"
     EVENTS: ClassVar[frozenset[type[Event]]] = frozenset((*ENTRY_EVENTS, EventVoided))
     TABLES: ClassVar[tuple[str, ...]] = ("entries", "tags")
@@ -70,11 +73,6 @@ class KnowledgeEntryListView(Projection):
             updated_at  timestamptz not null,
             primary key (tenant, entry_id)
         );
-        create index on {entries} (tenant, created_at, entry_id);
-        create index on {entries} (tenant, updated_at, entry_id);
-        create index on {entries} (tenant, name, entry_id);
-        create index on {entries} (tenant, category, created_at, entry_id);
-        create index on {entries} (tenant, entity_type, created_at, entry_id);
         -- Tags lie in a table of their own: under row-level security no operator of an array index may be used.
         create table {tags} (
             tenant   text not null,
@@ -82,20 +80,29 @@ class KnowledgeEntryListView(Projection):
             entry_id uuid not null,
             primary key (tenant, tag, entry_id)
         );
+    """
+    INDEXES: ClassVar[str] = """
+        create index on {entries} (tenant, created_at, entry_id);
+        create index on {entries} (tenant, updated_at, entry_id);
+        create index on {entries} (tenant, name, entry_id);
+        create index on {entries} (tenant, category, created_at, entry_id);
+        create index on {entries} (tenant, entity_type, created_at, entry_id);
         create index on {tags} (tenant, entry_id);
     """
+    MAIN: ClassVar[str] = "entries"
+    ROWS: ClassVar[KeyedRows[EntryRow]] = KeyedRows(EntryRow, tenant="text", entry_id="uuid")
+    FOLLOWING: ClassVar[tuple[Following[EntryRow], ...]] = (Following("tags", ("tenant", "tag", "entry_id"), _tags),)
 
-    def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
+    def takes(self, recorded: RecordedEvent) -> bool:
         """Take what voids an event of ours, but not what voids others'."""
         is_of_others = isinstance(recorded.event, EventVoided) and not (recorded.stream or "").startswith(_STREAMS)
-        return not is_of_others and super().takes(recorded, lane, lanes)
+        return not is_of_others and super().takes(recorded)
 
-    async def apply(
-        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
-    ) -> None:
-        before, after = await _ROWS.fold(connection, generation.table("entries"), events, key=_key, step=fold)
-        retagged = [key for key in sorted(after) if key not in before or before[key].tags != after[key].tags]
-        await _save_tags(connection, generation.table("tags"), retagged, after)
+    def key(self, recorded: RecordedEvent) -> Key:
+        return _key(recorded)
+
+    def step(self, row: EntryRow | None, recorded: RecordedEvent) -> EntryRow | None:
+        return fold(row, recorded)
 
 
 def fold(row: EntryRow | None, recorded: RecordedEvent) -> EntryRow | None:
@@ -141,18 +148,3 @@ def _key(recorded: RecordedEvent) -> Key:
         return recorded.tenant, UUID(recorded.stream.removeprefix(_STREAMS))
     entry_id: UUID = getattr(recorded.event, "entry_id")  # noqa: B009 - every other event of `EVENTS` has it
     return recorded.tenant, entry_id
-
-
-_ROWS = KeyedRows(EntryRow, tenant="text", entry_id="uuid")
-
-
-async def _save_tags(connection: Connection, table: str, keys: Sequence[Key], rows: Mapping[Key, EntryRow]) -> None:
-    if not keys:
-        return
-    await connection.execute(
-        f"delete from {table} t using unnest(%s::text[], %s::uuid[]) as k (tenant, entry_id) "
-        "where (t.tenant, t.entry_id) = (k.tenant, k.entry_id)",
-        columns_of(keys, 2),
-    )
-    tagged = [(tenant, tag, entry_id) for tenant, entry_id in keys for tag in rows[tenant, entry_id].tags]
-    await connection.cursor().executemany(f"insert into {table} (tenant, tag, entry_id) values (%s, %s, %s)", tagged)

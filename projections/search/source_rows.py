@@ -52,7 +52,7 @@ SOURCES_DDL = """
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A row of the table `sources`: an entry has a `body`, a processed document the hash of its content."""
 

@@ -37,7 +37,10 @@ class SearchTextLeg(Projection):
         self._sources = sources
 
     def ddl(self) -> str:
-        return SOURCES_DDL + statement("text_tables") + statement("text_indexes")
+        return SOURCES_DDL + statement("text_tables")
+
+    def indexes(self) -> str:
+        return statement("text_indexes")
 
     def definition(self) -> str:
         return f"{super().definition()} {self._analyzer.identity}"

@@ -48,7 +48,10 @@ class SearchVectorLeg(Projection):
 
     def ddl(self) -> str:
         tables = statement("vector_tables").replace("{dimension}", str(self._model.dimension))
-        return SOURCES_DDL + tables + statement("vector_indexes")
+        return SOURCES_DDL + tables
+
+    def indexes(self) -> str:
+        return statement("vector_indexes")
 
     def definition(self) -> str:
         return f"{super().definition()} {self._model.key}"

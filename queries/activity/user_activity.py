@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from domain.shared.access import Permission
 from domain.shared.values import Text
 from eventstore.position import LogPosition
-from queries.message import Answer, Asking, Page, Query
+from queries.message import Answer, Asking, Page, Query, answer_of
 from queries.paging import decode_cursor, page_of
 from queries.ports import Question
 
@@ -60,4 +60,4 @@ async def list_activity(query: ListActivity, asking: Asking) -> Answer[Page[Acti
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
     items = [Activity(**{**row, "position": str(LogPosition(reading.epoch, row["position"]))}) for row in reading.rows]
     page = page_of(items, reading.rows, query.limit, _SORT, ("position",))
-    return Answer(page, reading.position, reading.epoch)
+    return answer_of(page, reading)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from domain.knowledge.errors import DocumentNotFound
 from domain.shared.access import Permission
 from queries.access import visible_to
-from queries.message import Answer, Asking, Page, Query
+from queries.message import Answer, Asking, Page, Query, answer_of
 from queries.paging import decode_cursor, page_of
 from queries.ports import Question
 
@@ -62,4 +62,4 @@ async def list_document_chunks(query: ListDocumentChunks, asking: Asking) -> Ans
         raise DocumentNotFound(query.document_id)
     rows: list[dict[str, Any]] = [row for row in reading.rows if row["ordinal"] is not None]
     items = [ChunkView.model_validate(row) for row in rows]
-    return Answer(page_of(items, rows, query.limit, _SORT, (_SORT,)), reading.position, reading.epoch)
+    return answer_of(page_of(items, rows, query.limit, _SORT, (_SORT,)), reading)

@@ -15,7 +15,7 @@ from domain.knowledge.values import Sha256
 from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label
 from queries.access import visible_to
-from queries.message import Answer, Asking, Page, Query
+from queries.message import Answer, Asking, Page, Query, answer_of
 from queries.paging import Order, page_of
 from queries.ports import Question
 
@@ -103,7 +103,7 @@ async def get_document(query: GetDocument, asking: Asking) -> Answer[DocumentVie
         document = _view(reading.rows[0]) if reading.rows else None
         is_late = time.monotonic() >= deadline
         if document is not None and (document.status in _SETTLED or is_late):
-            return Answer(document, reading.position, reading.epoch)
+            return answer_of(document, reading)
         if document is None and (is_late or not await _is_uploaded(query.document_id, asking)):
             raise DocumentNotFound(query.document_id)
         await asyncio.sleep(_PAUSE_SECONDS)
@@ -140,7 +140,7 @@ async def list_documents(query: ListDocuments, asking: Asking) -> Answer[Page[Do
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
     items = [_view(row) for row in reading.rows]
     page = page_of(items, reading.rows, query.limit, query.sort, ("created_at", "document_id"))
-    return Answer(page, reading.position, reading.epoch)
+    return answer_of(page, reading)
 
 
 def _view(row: dict[str, Any]) -> DocumentView:

@@ -10,7 +10,7 @@ from domain.knowledge.errors import EntryNotFound
 from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label, Text
 from queries.access import visible_to
-from queries.message import Answer, Asking, Page, Query
+from queries.message import Answer, Asking, Page, Query, answer_of
 from queries.paging import Order, page_of
 from queries.ports import Question
 
@@ -93,7 +93,7 @@ async def get_entry(query: GetEntry, asking: Asking) -> Answer[EntryView]:
     reading = await asking.read_models.read(asking.actor, question)
     if not reading.rows:
         raise EntryNotFound(query.entry_id)
-    return Answer(EntryView.model_validate(reading.rows[0]), reading.position, reading.epoch)
+    return answer_of(EntryView.model_validate(reading.rows[0]), reading)
 
 
 async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryView]]:
@@ -119,7 +119,7 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
     items = [EntryView.model_validate(row) for row in reading.rows]
     page = page_of(items, reading.rows, query.limit, query.sort, (order.column, "entry_id"))
-    return Answer(page, reading.position, reading.epoch)
+    return answer_of(page, reading)
 
 
 def _escaped(text: str) -> str:

@@ -12,20 +12,29 @@ from queries.ports import Question
 
 
 class LaneView(BaseModel):
-    """`lag` counts the events of the log that the lane has not passed; `owner` is the worker that runs it, if any."""
+    """One lane: a range of a projection's slots.
+
+    `lag` counts the events of the log that the lane has not passed; `owner` is the worker that runs it, if any.
+    `parked` are the events that the whole generation has put aside, those that wait behind others among them. `paused`
+    says why no worker runs it; `needs` names the event that only newer code knows.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     projection: str
     generation: int
     status: Literal["building", "live", "retired"]
-    lane: int
+    first_slot: int
+    last_slot: int
     position: str
     lag: int
     owner: str | None
     advanced_at: datetime
     failures: int
     error: str | None
+    parked: int
+    paused: str | None
+    needs: str | None
 
 
 class ListProjections(Query):
@@ -35,10 +44,13 @@ class ListProjections(Query):
 
 async def list_projections(query: ListProjections, asking: Asking) -> Answer[list[LaneView]]:
     sql = (
-        "select l.projection, l.generation, g.status, l.lane, l.position, varve.head() - l.position as lag, "
-        "case when l.leased_until > clock_timestamp() then l.owner end as owner, l.advanced_at, l.failures, l.error "
+        "select l.projection, l.generation, g.status, l.first_slot, l.last_slot, l.position, "
+        "varve.head() - greatest(l.position, l.filled_to) as lag, "
+        "case when l.leased_until > clock_timestamp() then l.owner end as owner, l.advanced_at, l.failures, l.error, "
+        "varve.parked_count(l.projection, l.generation) as parked, g.pause_reason as paused, "
+        "l.needs_topic || ' ' || l.needs_version as needs "
         "from varve.lanes l join varve.generations g using (projection, generation) "
-        "order by l.projection, l.generation, l.lane"
+        "order by l.projection, l.generation, l.first_slot"
     )
     reached = await asking.read_models.reached(())
     reading = await asking.read_models.read(asking.actor, Question((), sql))

@@ -50,7 +50,7 @@ def test_no_context_imports_another():
     ("name", "source"),
     [
         ("domain.knowledge.entry", "from domain.operations.events import ProjectionRebuildRequested"),
-        ("commands.operations.rebuild_projection", "from domain.knowledge.entry import ENTRY"),
+        ("commands.operations.projections", "from domain.knowledge.entry import ENTRY"),
         ("api.operations.routes", "from commands.knowledge.create_entry import CreateKnowledgeEntry"),
         ("queries.search.ask", "from domain.knowledge.events import DocumentProcessed"),
         ("projections.search.text_leg", "from domain.knowledge.entry import ENTRY"),

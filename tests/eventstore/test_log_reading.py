@@ -13,9 +13,10 @@ from domain.knowledge.events import KnowledgeEntryCreated, KnowledgeEntryDeleted
 from eventstore.append import Appender
 from eventstore.errors import UnknownEventType
 from eventstore.log import BEFORE_WINDOW, LogReader, UnknownEvent, Window
-from eventstore.log_filter import EVERYTHING, LogFilter, Slot, Span, window_query
+from eventstore.log_filter import EVERYTHING, LogFilter, Span, window_query
 from eventstore.mapper import EventTypes
 from eventstore.records import EventMetadata, RecordedEvent
+from eventstore.slots import SLOTS, SlotRange, slot_of
 from tests.builders.appends import CORRELATION_ID, append_of
 from tests.builders.entries import created, deleted, linked
 from tests.projections.counting import Counted
@@ -29,10 +30,10 @@ FILTERS = {
     "topics": LogFilter(topics=frozenset({CREATED, DELETED, "knowledge.NeverStored"})),
     "a tenant": LogFilter(tenant="umbra"),
     "topics of a tenant": LogFilter(topics=frozenset({CREATED, LINKED}), tenant="umbra"),
-    "streams of a slot": LogFilter(slot=Slot(1, 3)),
-    "tenants of a slot": LogFilter(slot=Slot(1, 2, by="tenant")),
-    "topics of a slot": LogFilter(topics=frozenset({CREATED, DELETED}), slot=Slot(2, 3)),
-    "all at once": LogFilter(frozenset({CREATED}), "acme", Slot(0, 2), leaves_out_voided=True),
+    "streams of a slot": LogFilter(slots=SlotRange(80, 170)),
+    "tenants of a slot": LogFilter(slots=SlotRange(128, 255, by="tenant")),
+    "topics of a slot": LogFilter(topics=frozenset({CREATED, DELETED}), slots=SlotRange(171, 255)),
+    "all at once": LogFilter(frozenset({CREATED}), "acme", SlotRange(0, 127), leaves_out_voided=True),
 }
 STREAMS = 12
 
@@ -67,7 +68,7 @@ def wanted_by(wanted: LogFilter, recorded: RecordedEvent) -> bool:
     return (
         (not wanted.topics or recorded.event.TOPIC in wanted.topics)
         and wanted.tenant in {None, recorded.tenant}
-        and (wanted.slot is None or wanted.slot.takes(recorded.tenant, recorded.stream))
+        and (wanted.slots is None or wanted.slots.takes(recorded.tenant, recorded.stream))
     )
 
 
@@ -98,11 +99,10 @@ async def test_a_reader_at_the_head_or_beyond_it_stays_where_it_is(log, connecti
         assert (window.events, window.scanned_to, window.is_full) == ([], after, False)
 
 
-@pytest.mark.parametrize("slots", [1, 2, 7])
-async def test_slots_are_the_lanes_of_a_projection(log, slots):
+async def test_slots_are_those_of_a_projection(log):
     for event in log:
-        lanes = [lane for lane in range(slots) if Counted().takes(event, lane, slots)]
-        assert [number for number in range(slots) if Slot(number, slots).takes(event.tenant, event.stream)] == lanes
+        found = [number for number in range(SLOTS) if SlotRange(number, number).takes(event.tenant, event.stream)]
+        assert found == [slot_of(Counted().partition(event))]
 
 
 async def test_the_server_and_python_agree_on_the_hash_of_a_key(connection):

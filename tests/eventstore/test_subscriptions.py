@@ -15,9 +15,10 @@ from domain.knowledge.events import KnowledgeEntryCreated, KnowledgeEntryDeleted
 from eventstore.append import Appender, open_appender
 from eventstore.errors import ForeignEpoch
 from eventstore.log import LogReader, UnknownEvent, Window
-from eventstore.log_filter import EVERYTHING, LogFilter, Slot
+from eventstore.log_filter import EVERYTHING, LogFilter
 from eventstore.mapper import EventTypes, PydanticMapper
 from eventstore.position import LogPosition
+from eventstore.slots import SlotRange
 from eventstore.subscribe import Subscription, subscribe
 from eventstore.wake import WakeSender
 from tests.builders.appends import append_of
@@ -34,7 +35,7 @@ FILTERS = {
     "everything": EVERYTHING,
     "topics": LogFilter(topics=frozenset({KnowledgeEntryLinked.TOPIC, KnowledgeEntryDeleted.TOPIC})),
     "a tenant": LogFilter(tenant="umbra"),
-    "a slot": LogFilter(slot=Slot(1, 3)),
+    "a slot": LogFilter(slots=SlotRange(80, 170)),
     "nothing": LogFilter(tenant="nobody"),
 }
 OURS = "usename = 'varve_projector' and datname = current_database()"
@@ -93,7 +94,7 @@ async def positions(admin, wanted: LogFilter) -> list[int]:
         for position, topic, tenant, stream in rows
         if (not wanted.topics or topic in wanted.topics)
         and wanted.tenant in {None, tenant}
-        and (wanted.slot is None or wanted.slot.takes(tenant, stream))
+        and (wanted.slots is None or wanted.slots.takes(tenant, stream))
     ]
 
 

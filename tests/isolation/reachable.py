@@ -14,12 +14,15 @@ WITHOUT_TENANT = {
     "varve.lanes": "leases and checkpoints together",
     "varve.leases": "which worker runs a projection, and its errors by name: no tenant's data",
     "varve.log_epochs": "the histories of the log: no tenant's data",
+    "varve.workers": "which workers run: no tenant's data",
+    "varve.skipped": "positions that operators took out of a projection: no tenant's data",
 }
 FUNCTIONS_WITHOUT_ROWS = {
     "varve.tenant()": "answers the setting itself, and raises without it",
     "varve.head()": "one number for the whole log",
+    "varve.parked_count(p_projection text, p_generation integer)": "one number for all tenants",
     "varve.check_epoch()": "the name of the log's present history",
-    "varve.newest_checkpoint(p_projection text, p_generation integer, p_lane smallint)": "how far a projection is",
+    "varve.newest_checkpoint(p_projection text, p_generation integer, p_first_slot smallint)": "a position",
     "varve.refuse_change()": "a trigger's function: PostgreSQL refuses every direct call",
 }
 TENANTS = ("acme", "umbra")

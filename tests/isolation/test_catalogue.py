@@ -20,9 +20,14 @@ from varve.bootstrap import event_types
 
 DOCUMENT = b"# Layers\n\nA varve is a yearly layer of clay and silt.\n"
 
+PARK = """
+insert into varve.parked (projection, generation, position, tenant, partition)
+select 'knowledge_entry_list', 1, 1000 + count(*), %s, %s from varve.parked
+"""
+
 
 @pytest.fixture
-async def filled(client_of, settings, engine, document_work, await_projections):
+async def filled(client_of, settings, engine, document_work, await_projections, admin):
     """Rows of two tenants in everything that the reader role can reach."""
     async with open_appender(settings.role_url("varve_writer"), PydanticMapper(event_types())) as appender:
         for tenant in TENANTS:
@@ -44,6 +49,8 @@ async def filled(client_of, settings, engine, document_work, await_projections):
         assert done.json()["status"] == "processed", done.text
     await await_projections()
     await await_projections("search_vector")
+    for tenant in TENANTS:
+        await admin.execute(PARK, (tenant, tenant))
 
 
 @pytest.fixture

@@ -5,19 +5,14 @@ import os
 import signal
 import time
 
-from eventstore.log import LogReader
 from projections.knowledge.entry_list import KnowledgeEntryListView
-from projections.lane import Lane
-from projections.leases import acquire
-from projections.shared_log import SharedLog
 from tests.fixtures.engine import running
 from tests.pgbouncer.server import SERVER_CONNECTIONS
 from tests.projections.comparing import stored_tables
 from tests.projections.counting import Counted, Listed, Paused, counts, positions
-from tests.projections.engines import engine_of, lanes, until, until_caught_up
+from tests.projections.engines import engine_of, lane_of, lanes, leased, until, until_caught_up
 from tests.projections.sending import create, create_many
 from tests.projections.test_lanes import TAKEOVER_SECONDS, held_by_one, worker_process
-from varve.bootstrap import event_types
 from varve.pools import open_pool
 
 STOPPED = "host:1:a worker that is stopped"
@@ -65,16 +60,8 @@ async def test_a_worker_that_stopped_in_a_transaction_loses_its_session_with_its
         await until_caught_up(admin, ["paused"])
     await create_many(platform, 5)
     async with open_pool(settings, "varve_projector", 2, application_name=STOPPED) as pool:
-        async with pool.connection() as connection:
-            (lease,) = await acquire(connection, STOPPED, {"paused": paused.definition()}, 0.2)
-        lane = Lane(
-            paused,
-            lease,
-            pool=pool,
-            shared_log=SharedLog(pool, LogReader(event_types()), 100),
-            poll_seconds=0.1,
-            on_step=lambda _: None,
-        )
+        lease = await leased(pool, paused, STOPPED, 0.2)
+        lane = lane_of(paused, lease, pool)
         async with running(lane.run()) as task:
             await paused.has_stopped.wait()  # with rows that it has written and not committed
             began = time.monotonic()

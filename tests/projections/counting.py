@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
+from uuid import UUID
 
 from domain.knowledge.events import ENTRY_EVENTS
 from domain.shared.events import Event
@@ -114,11 +115,40 @@ class Failing(Counted):
             raise ValueError("this fold is wrong")
 
 
+class Choosy(Listed):
+    """Fails at the events of some streams until it is mended; keeps what it has listed of each stream."""
+
+    NAME: ClassVar[str] = "choosy"
+    TABLES: ClassVar[tuple[str, ...]] = ("lists",)
+    DDL: ClassVar[str] = (
+        "create table {lists} (tenant text, stream text, positions bigint[] not null, primary key (tenant, stream))"
+    )
+
+    def __init__(self, *bad: UUID) -> None:
+        self.bad = {f"entry-{entry_id}" for entry_id in bad}
+
+    async def apply(
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: Any
+    ) -> None:
+        for event in events:
+            await connection.execute(
+                f"insert into {generation.table('lists')} as l values (%s, %s, %s) "
+                "on conflict (tenant, stream) do update set positions = l.positions || excluded.positions",
+                (event.tenant, event.stream, [event.position]),
+            )
+        for event in events:
+            if event.stream in self.bad:
+                raise ValueError(f"cannot apply {event.stream}")
+
+
 def slowly(projection: type[Projection], batch: int, pause: Callable[[], float]) -> type[Projection]:
     """Return a class that applies `batch` events at a time, each after a pause of its lane."""
 
     class Slow(projection):  # type: ignore[valid-type,misc]  # a class made of the one it is given
         BATCH: ClassVar[int] = batch
+
+        def bulk(self) -> None:
+            """Leave rebuilds to `apply`, too."""
 
         async def apply(
             self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: Any

@@ -9,10 +9,16 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
 
 from eventstore.log import LogReader
+from eventstore.mapper import EventTypes
+from projections.checkpoints import Checkpoints
 from projections.definition import Projection
 from projections.engine import Engine
+from projections.lane import Lane
+from projections.leases import Known, LaneLease, acquire
+from projections.shared_log import SharedLog
 from tests.fixtures.engine import running
 from varve.bootstrap import event_types
 from varve.pools import open_pool
@@ -31,20 +37,46 @@ async def engine_of(
     *,
     window_size: int = 1000,
     on_step: Callable[[str], None] = lambda _: None,
-) -> AsyncIterator[None]:
-    """Run an engine of these projections alone, which gives its leases back at the end."""
+    known: EventTypes | None = None,
+) -> AsyncIterator[str]:
+    """Run an engine of these projections alone, which gives its leases back at the end; yield its name.
+
+    `known` are the events that its code knows, all by default.
+    """
+    owner = f"engine {next(_owners)}"
     async with open_pool(settings, "varve_projector", 8) as pool:
         engine = Engine(
             projections,
             pool=pool,
-            reader=LogReader(event_types()),
+            reader=LogReader(known or event_types()),
             listen_url=settings.role_url("varve_projector"),
-            owner=f"engine {next(_owners)}",
+            owner=owner,
             window_size=window_size,
             on_step=on_step,
         )
         async with running(engine.run()):
-            yield
+            yield owner
+
+
+async def leased(pool: AsyncConnectionPool[Any], projection: Projection, owner: str, seconds: float) -> LaneLease:
+    """Take the one lane of `projection` for a worker that is not an engine."""
+    known = Known({projection.NAME: projection.definition()}, LogReader(event_types()).class_versions)
+    async with pool.connection() as connection:
+        (lease,) = await acquire(connection, owner, known, seconds)
+    return lease
+
+
+def lane_of(projection: Projection, lease: LaneLease, pool: AsyncConnectionPool[Any]) -> Lane:
+    """Return a lane that runs without an engine: nobody prolongs its lease."""
+    return Lane(
+        projection,
+        lease,
+        pool=pool,
+        shared_log=SharedLog(pool, LogReader(event_types()), 100),
+        checkpoints=Checkpoints(pool),
+        poll_seconds=0.1,
+        on_step=lambda _: None,
+    )
 
 
 async def lanes(admin: Connection, *projections: str) -> list[dict[str, Any]]:
@@ -52,7 +84,7 @@ async def lanes(admin: Connection, *projections: str) -> list[dict[str, Any]]:
     cursor = admin.cursor(row_factory=dict_row)
     await cursor.execute(
         "select l.*, g.status from varve.lanes l join varve.generations g using (projection, generation) "
-        "where l.projection = any (%s) order by l.projection, l.generation, l.lane",
+        "where l.projection = any (%s) order by l.projection, l.generation, l.first_slot",
         (list(projections),),
     )
     return await cursor.fetchall()

@@ -5,16 +5,11 @@ import random
 
 import pytest
 
-from eventstore.log import LogReader
-from projections.lane import Lane
-from projections.leases import acquire
-from projections.shared_log import SharedLog
 from tests.builders import actors
 from tests.fixtures.engine import running
 from tests.projections.counting import Counted, Listed, Paused, Sliced, counts, logged_positions, positions
-from tests.projections.engines import engine_of, lanes, until, until_caught_up
+from tests.projections.engines import engine_of, lane_of, lanes, leased, until, until_caught_up
 from tests.projections.sending import create, create_many
-from varve.bootstrap import event_types
 
 
 class Interruption(Exception):
@@ -69,16 +64,8 @@ async def test_a_worker_that_was_paused_past_its_lease_writes_nothing(
     async with engine_of(settings, [paused]):
         await until_caught_up(admin, ["paused"])
     await create_many(platform, 5)
-    async with projector_pool.connection() as connection:
-        (lease,) = await acquire(connection, "the paused one", {"paused": paused.definition()}, 0.2)
-    lane = Lane(
-        paused,
-        lease,
-        pool=projector_pool,
-        shared_log=SharedLog(projector_pool, LogReader(event_types()), 100),
-        poll_seconds=0.1,
-        on_step=lambda _: None,
-    )
+    lease = await leased(projector_pool, paused, "the paused one", 0.2)
+    lane = lane_of(paused, lease, projector_pool)
     async with running(lane.run()) as task:
         await paused.has_stopped.wait()
         other = Counted()

@@ -3,9 +3,9 @@
 import pytest
 
 from projections.generations import ensure_live
-from projections.leases import acquire, advance
+from projections.leases import advance
 from tests.projections.counting import Counted
-from tests.projections.engines import lanes
+from tests.projections.engines import lanes, leased
 
 MANY = 3_000
 PAGES_AT_MOST = 20
@@ -31,7 +31,8 @@ async def moved(projector_pool, held_snapshot):
     """A lane whose checkpoint has moved many times."""
     async with projector_pool.connection() as connection:
         await ensure_live(connection, [Counted()])
-        [lease] = await acquire(connection, "worker", {"counted": Counted().definition()}, 60)
+    lease = await leased(projector_pool, Counted(), "worker", 60)
+    async with projector_pool.connection() as connection:
         for position in range(MANY):
             await advance(connection, lease, position, position + 1)
     return lease

@@ -6,11 +6,11 @@ from typing import Any
 
 from httpx import AsyncClient
 
-from commands.operations.rebuild_projection import RebuildProjection
+from commands.operations.projections import CancelRebuild, RebuildProjection, RollBackProjection
 from projections.definition import Generation
 from projections.generations import start_rebuild, swap_when_caught_up
 from projections.knowledge.entry_list import KnowledgeEntryListView
-from projections.operations.rebuild_requests import RebuildRequests
+from projections.operations.operator_requests import OperatorRequests
 from projections.registry import REBUILDABLE, build_projections
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
@@ -55,7 +55,7 @@ async def test_a_requested_rebuild_fills_the_next_generation_beside_the_live_one
         return await live_generation(admin, VIEW) == 2
 
     await create_many(platform, 200)
-    async with engine_of(settings, [view, RebuildRequests({VIEW: view})]):
+    async with engine_of(settings, [view, OperatorRequests({VIEW: view})]):
         await until_caught_up(admin, [VIEW])
         await request_rebuild(platform)
         await until(is_swapped, "the new generation is live")
@@ -147,7 +147,7 @@ async def test_one_retired_generation_is_kept_and_older_ones_are_dropped(setting
 async def test_a_rebuild_goes_on_after_its_engine_was_restarted(settings, platform, admin):
     await create_many(platform, 300)
     view = slow_view()
-    reactor = RebuildRequests({VIEW: view})
+    reactor = OperatorRequests({VIEW: view})
 
     async def is_half_done() -> bool:
         building = [lane for lane in await lanes(admin, VIEW) if lane["status"] == "building"]
@@ -188,18 +188,18 @@ async def test_a_generation_that_is_live_already_is_not_retired_for_the_next_one
 async def test_a_second_request_during_a_rebuild_starts_no_other_one(settings, platform, admin):
     await create_many(platform, 200)
     view = slow_view()
-    async with engine_of(settings, [view, RebuildRequests({VIEW: view})]):
+    async with engine_of(settings, [view, OperatorRequests({VIEW: view})]):
         await until_caught_up(admin, [VIEW])
         await request_rebuild(platform)
         await request_rebuild(platform)
         await until_live(admin, VIEW, 2)
-        await until_caught_up(admin, [VIEW, RebuildRequests.NAME])
+        await until_caught_up(admin, [VIEW, OperatorRequests.NAME])
         assert await live_generation(admin, VIEW) == 2
         assert len(await statuses(admin)) == 2
 
 
 async def test_what_is_no_read_model_is_not_rebuilt(otto: AsyncClient):
-    for name in ("nothing", "document_jobs", "rebuild_requests"):
+    for name in ("nothing", "document_jobs", "operator_requests"):
         refused = await otto.post(f"/api/v1/admin/projections/{name}/rebuilds")
         require_problem(refused, 404, "projection-not-found")
     no_name = await otto.post("/api/v1/admin/projections/x'; drop table varve.lanes; --/rebuilds")
@@ -217,3 +217,43 @@ def test_the_names_that_may_be_rebuilt_are_those_of_the_read_models(settings):
     built = build_projections(text_leg=text_leg, vector_leg=vector_leg, wake_documents=lambda: None)
     assert {projection.NAME for projection in built if projection.IS_REBUILDABLE} == REBUILDABLE
     assert len({projection.NAME for projection in built}) == len(built)
+
+
+async def test_a_rebuild_that_is_given_up_leaves_nothing_and_can_be_begun_again(settings, platform, admin):
+    view = slow_view()
+    await create_many(platform, 300)
+
+    async def is_gone() -> bool:
+        return await statuses(admin) == [(1, "live")]
+
+    async with engine_of(settings, [view, OperatorRequests({VIEW: view})]):
+        await until_caught_up(admin, [VIEW])
+        await request_rebuild(platform)
+        await until_building(admin)
+        await send(platform, CancelRebuild(projection=VIEW), actors.OTTO_OPERATES)
+        await until(is_gone, "the new generation is dropped")
+        await request_rebuild(platform)
+        await until_live(admin, VIEW, 2)
+    assert len((await stored_tables(admin, view, 2))["entries"]) == 300
+
+
+async def test_a_rollback_reads_the_generation_before_when_it_has_caught_up(settings, platform, admin):
+    view = KnowledgeEntryListView()
+    await create_many(platform, 20)
+    async with engine_of(settings, [view, OperatorRequests({VIEW: view})]):
+        await until_caught_up(admin, [VIEW])
+        await request_rebuild(platform)
+        await until_live(admin, VIEW, 2)
+        await create_many(platform, 20)
+        await send(platform, RollBackProjection(projection=VIEW), actors.OTTO_OPERATES)
+        await until_live(admin, VIEW, 1)
+        assert await statuses(admin) == [(1, "live"), (2, "retired")]
+        await until_caught_up(admin, [VIEW])
+    assert len((await stored_tables(admin, view, 1))["entries"]) == 40
+
+
+async def until_building(admin) -> None:
+    async def is_building() -> bool:
+        return (2, "building") in await statuses(admin)
+
+    await until(is_building, "a generation is being filled")

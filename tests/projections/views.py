@@ -37,16 +37,16 @@ def read_models(
 
 def dropping_every_50th_event(projection: type[Projection]) -> type[Projection]:
     class Dropping(projection):  # type: ignore[valid-type,misc]  # a class made of the one it is given
-        def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
-            return recorded.position % 50 != 0 and super().takes(recorded, lane, lanes)
+        def takes(self, recorded: RecordedEvent) -> bool:
+            return recorded.position % 50 != 0 and super().takes(recorded)
 
     return Dropping
 
 
 def ignoring_deletions(projection: type[Projection]) -> type[Projection]:
     class Ignoring(projection):  # type: ignore[valid-type,misc]  # a class made of the one it is given
-        def takes(self, recorded: RecordedEvent, lane: int, lanes: int) -> bool:
-            return not type(recorded.event).__name__.endswith("Deleted") and super().takes(recorded, lane, lanes)
+        def takes(self, recorded: RecordedEvent) -> bool:
+            return not type(recorded.event).__name__.endswith("Deleted") and super().takes(recorded)
 
     return Ignoring
 

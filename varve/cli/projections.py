@@ -7,11 +7,19 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from varve.cli import operator_requests as operator
 from varve.cli.output import AsJson, Tenant, User, console, show_json
 from varve.client import ApiClient, open_client
 from varve.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Read models and reactors.")
+app.command()(operator.parked)
+app.command()(operator.retry)
+app.command()(operator.skip)
+app.command()(operator.pause)
+app.command()(operator.resume)
+app.command()(operator.cancel)
+app.command()(operator.rollback)
 
 _PAUSE_SECONDS = 0.2
 
@@ -29,11 +37,11 @@ def list_projections(*, tenant: Tenant = "demo", user: User = "operator", as_jso
         for lane in lanes:
             show_json(lane)
         return
-    table = Table("projection", "generation", "status", "lane", "position", "lag", "owner", "error")
+    table = Table("projection", "generation", "status", "position", "lag", "parked", "slots", "owner", "error")
     for lane in lanes:
-        error = (lane["error"] or "").strip().splitlines()[:1] or [""]
-        cells = (lane[name] for name in ("projection", "generation", "status", "lane", "position", "lag"))
-        table.add_row(*(str(cell) for cell in cells), lane["owner"] or "-", error[0])
+        cells = (lane[name] for name in ("projection", "generation", "status", "position", "lag", "parked"))
+        slots = f"{lane['first_slot']}-{lane['last_slot']}"
+        table.add_row(*map(str, cells), slots, lane["owner"] or "-", _trouble(lane))
     console.print(table)
 
 
@@ -76,6 +84,15 @@ async def _follow(client: ApiClient, name: str, before: int) -> int:
                 total = max(total, lag)
                 progress.update(task, completed=total - lag, total=total)
             await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _trouble(lane: dict[str, Any]) -> str:
+    """Return in one line why a lane does not move, if it does not."""
+    if lane["paused"]:
+        return f"paused: {lane['paused']}"
+    if lane["needs"]:
+        return f"needs newer code: {lane['needs']}"
+    return lane["error"] or ""
 
 
 def _newest(lanes: list[dict[str, Any]], name: str) -> int:

@@ -1,0 +1,156 @@
+"""What operators ask of projections: each request is a fact of the log, and a reactor does what it says."""
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from commands.message import Command, Decision, Handler, Handling, StreamDecision
+from domain.operations.errors import ProjectionNotFound
+from domain.operations.events import (
+    ParkedEventSkipped,
+    ParkedEventsRetryRequested,
+    PositionToken,
+    ProjectionName,
+    ProjectionPaused,
+    ProjectionRebuildCancelled,
+    ProjectionRebuildRequested,
+    ProjectionResumed,
+    ProjectionRollbackRequested,
+    Reason,
+)
+from domain.shared.access import Permission
+from domain.shared.events import Event
+
+
+class RebuildProjection(Command):
+    """Fill a new generation from the log, beside the live one."""
+
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    projection: ProjectionName
+
+    def aggregate_id(self) -> str:
+        return self.projection
+
+
+class CancelRebuild(Command):
+    """Give up the generation that is being filled."""
+
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    projection: ProjectionName
+
+    def aggregate_id(self) -> str:
+        return self.projection
+
+
+class RollBackProjection(Command):
+    """Have the generation before the live one catch up, and be read again."""
+
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    projection: ProjectionName
+
+    def aggregate_id(self) -> str:
+        return self.projection
+
+
+class PauseProjection(Command):
+    """Let no worker run the projection; its rows stay as they are, and can be read."""
+
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    projection: ProjectionName
+    reason: Reason
+
+    def aggregate_id(self) -> str:
+        return self.projection
+
+
+class ResumeProjection(Command):
+    """Let workers run the projection again, whoever paused it."""
+
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    projection: ProjectionName
+
+    def aggregate_id(self) -> str:
+        return self.projection
+
+
+class RetryParkedEvents(Command):
+    """Try again what is parked: the event at `position` and those that wait behind it, or all without one."""
+
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    projection: ProjectionName
+    position: PositionToken | None = None
+
+    def aggregate_id(self) -> str:
+        return self.projection
+
+
+class SkipParkedEvent(Command):
+    """Do without the parked event at `position`, in this generation and in later ones."""
+
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    projection: ProjectionName
+    position: PositionToken
+    reason: Reason
+
+    def aggregate_id(self) -> str:
+        return self.projection
+
+
+class _Requests:
+    """Knows which projections there are: code, not data, says that."""
+
+    def __init__(self, projections: Collection[str]) -> None:
+        self._projections = projections
+
+    async def rebuild(self, command: RebuildProjection, handling: Handling) -> Decision:
+        event = ProjectionRebuildRequested(projection=command.projection)
+        return self._asked("rebuild", command.projection, event, handling)
+
+    async def cancel(self, command: CancelRebuild, handling: Handling) -> Decision:
+        event = ProjectionRebuildCancelled(projection=command.projection)
+        return self._asked("cancel", command.projection, event, handling)
+
+    async def roll_back(self, command: RollBackProjection, handling: Handling) -> Decision:
+        event = ProjectionRollbackRequested(projection=command.projection)
+        return self._asked("rollback", command.projection, event, handling)
+
+    async def pause(self, command: PauseProjection, handling: Handling) -> Decision:
+        event = ProjectionPaused(projection=command.projection, reason=command.reason)
+        return self._asked("pause", command.projection, event, handling)
+
+    async def resume(self, command: ResumeProjection, handling: Handling) -> Decision:
+        return self._asked("resume", command.projection, ProjectionResumed(projection=command.projection), handling)
+
+    async def retry(self, command: RetryParkedEvents, handling: Handling) -> Decision:
+        event = ParkedEventsRetryRequested(projection=command.projection, position=command.position)
+        return self._asked("retry", command.projection, event, handling)
+
+    async def skip(self, command: SkipParkedEvent, handling: Handling) -> Decision:
+        event = ParkedEventSkipped(projection=command.projection, position=command.position, reason=command.reason)
+        return self._asked("skip", command.projection, event, handling)
+
+    def _asked(self, category: str, projection: str, event: Event, handling: Handling) -> Decision:
+        if projection not in self._projections:
+            raise ProjectionNotFound(projection)
+        request_id = handling.new_id()
+        return Decision(request_id, [StreamDecision(f"{category}-{request_id}", 0, [event])])
+
+
+def projection_handlers(projections: Collection[str]) -> dict[type[Command], Handler[Any]]:
+    """Return the handlers of the commands about `projections`, the names that operators may use."""
+    requests = _Requests(projections)
+    return {
+        RebuildProjection: requests.rebuild,
+        CancelRebuild: requests.cancel,
+        RollBackProjection: requests.roll_back,
+        PauseProjection: requests.pause,
+        ResumeProjection: requests.resume,
+        RetryParkedEvents: requests.retry,
+        SkipParkedEvent: requests.skip,
+    }

@@ -1,0 +1,115 @@
+"""A projection with one row for each key: what its author writes is the row, its key and one step."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from eventstore.records import RecordedEvent
+from projections.definition import Bulk, Connection, Generation, Projection
+from projections.rows import Key, KeyedRows, columns_of, write_rows
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Following(Generic[R]):
+    """A table whose rows follow from a row of the main one alone, such as its tags.
+
+    Attributes:
+        table: its name, as in `TABLES`.
+        columns: of the rows, the main table's key among them.
+        rows: returns a row's own, as mappings with these columns; each once.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    rows: Callable[[R], Sequence[Mapping[str, Any]]]
+
+
+class KeyedProjection(Projection, Generic[R]):
+    """Folds each event into the row of its key."""
+
+    MAIN: ClassVar[str]
+    """The table of the rows."""
+    ROWS: ClassVar[KeyedRows[Any]]
+    FOLLOWING: ClassVar[tuple[Following[Any], ...]] = ()
+
+    @abstractmethod
+    def key(self, recorded: RecordedEvent) -> Key:
+        """Return the key of the row that the event is about; events of one key are of one partition."""
+
+    @abstractmethod
+    def step(self, row: R | None, recorded: RecordedEvent) -> R | None:
+        """Return the row after the event; None leaves it as it is."""
+
+    async def apply(
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
+    ) -> None:
+        table = generation.table(self.MAIN)
+        before, after = await self.ROWS.fold(connection, table, events, key=self.key, step=self.step)
+        for following in self.FOLLOWING:
+            changed = [
+                key
+                for key, row in after.items()
+                if key not in before or following.rows(before[key]) != following.rows(row)
+            ]
+            await self._replace(connection, generation, following, changed, [after[key] for key in changed])
+
+    def bulk(self) -> Bulk:
+        return _KeyedBulk(self)
+
+    async def _replace(
+        self,
+        connection: Connection,
+        generation: Generation,
+        following: Following[R],
+        keys: Sequence[Key],
+        rows: Iterable[R],
+    ) -> None:
+        if not keys:
+            return
+        table = generation.table(following.table)
+        names = ", ".join(self.ROWS.key_types)
+        arrays = ", ".join(f"%s::{sql_type}[]" for sql_type in self.ROWS.key_types.values())
+        await connection.execute(
+            f"delete from {table} t using unnest({arrays}) as k ({names}) "
+            f"where ({', '.join(f't.{name}' for name in self.ROWS.key_types)}) "
+            f"= ({', '.join(f'k.{name}' for name in self.ROWS.key_types)})",
+            columns_of(keys, len(self.ROWS.key_types)),
+        )
+        await write_rows(connection, table, following.columns, _flat(following, rows))
+
+
+class _KeyedBulk(Bulk, Generic[R]):
+    """Every row of a lane, in memory."""
+
+    def __init__(self, projection: KeyedProjection[R]) -> None:
+        self._projection = projection
+        self._rows: dict[Key, R] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self._rows)
+
+    def add(self, events: Sequence[RecordedEvent]) -> None:
+        rows, key_of, step = self._rows, self._projection.key, self._projection.step
+        for event in events:
+            key = key_of(event)
+            row = step(rows.get(key), event)
+            if row is not None:
+                rows[key] = row
+
+    async def write(self, connection: Connection, generation: Generation) -> None:
+        projection = self._projection
+        rows = [self._rows[key] for key in sorted(self._rows)]
+        await projection.ROWS.insert(connection, generation.table(projection.MAIN), rows)
+        for following in projection.FOLLOWING:
+            table = generation.table(following.table)
+            await write_rows(connection, table, following.columns, _flat(following, rows))
+
+
+def _flat(following: Following[R], rows: Iterable[R]) -> list[Mapping[str, Any]]:
+    """Return what follows from `rows`, in the order of its columns: that of the primary key, if they begin with it."""
+    found = [each for row in rows for each in following.rows(row)]
+    return sorted(found, key=lambda each: tuple(map(each.__getitem__, following.columns)))

@@ -1,0 +1,108 @@
+"""What operators ask of projections, and what readers are told of events that are missing."""
+
+import pytest
+from httpx import AsyncClient
+
+from tests.api.problem import require_problem
+from tests.builders.requests import ENTRIES, create_entry
+
+VIEW = "knowledge_entry_list"
+TOKEN = "0123456789ab-1"
+PARK = """
+insert into varve.parked (projection, generation, position, tenant, partition, error, stack, attempts)
+values (%s, 1, %s, %s, %s, %s, 'a stack that only operators at a prompt see', 3)
+"""
+REQUESTS = {
+    "rebuilds": {},
+    "cancellations": {},
+    "rollbacks": {},
+    "pauses": {"reason": "its disk is full"},
+    "resumptions": {},
+    "retries": {"position": TOKEN},
+    "skips": {"position": TOKEN, "reason": "it was sent twice"},
+}
+EVENTS = {
+    "rebuilds": "ProjectionRebuildRequested",
+    "cancellations": "ProjectionRebuildCancelled",
+    "rollbacks": "ProjectionRollbackRequested",
+    "pauses": "ProjectionPaused",
+    "resumptions": "ProjectionResumed",
+    "retries": "ParkedEventsRetryRequested",
+    "skips": "ParkedEventSkipped",
+}
+
+
+def url(request: str, name: str = VIEW) -> str:
+    return f"/api/v1/admin/projections/{name}/{request}"
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+async def test_what_an_operator_asks_for_is_a_fact_of_the_log(otto: AsyncClient, admin, request_):
+    answer = await otto.post(url(request_), json=REQUESTS[request_])
+    assert answer.status_code == 202, answer.text
+    cursor = await admin.execute("select topic, data from varve.events_json")
+    ((topic, data),) = await cursor.fetchall()
+    assert topic == f"operations.{EVENTS[request_]}"
+    assert data == {"projection": VIEW, **REQUESTS[request_]}
+    cursor = await admin.execute("select user_id, status from varve.commands")
+    assert await cursor.fetchall() == [("otto", "accepted")]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+async def test_nobody_else_may_ask(ada: AsyncClient, ann: AsyncClient, request_):
+    for person in (ada, ann):
+        refused = await person.post(url(request_), json=REQUESTS[request_])
+        require_problem(refused, 403, "permission-denied")
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+async def test_what_is_no_read_model_is_not_found(otto: AsyncClient, request_):
+    for name in ("nothing", "operator_requests"):
+        refused = await otto.post(url(request_, name), json=REQUESTS[request_])
+        require_problem(refused, 404, "projection-not-found")
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 1001, "a NUL \x00"])
+async def test_a_reason_says_something(otto: AsyncClient, reason):
+    require_problem(await otto.post(url("pauses"), json={"reason": reason}), 422, "invalid-request")
+
+
+@pytest.mark.parametrize("position", ["1", "", "0123456789ab-", "0123456789ab--1", "../1"])
+async def test_a_position_is_a_token(otto: AsyncClient, position):
+    content = {"position": position, "reason": "it was sent twice"}
+    require_problem(await otto.post(url("skips"), json=content), 422, "invalid-request")
+
+
+@pytest.fixture
+async def parked(ann: AsyncClient, eve: AsyncClient, admin, engine, await_projections) -> None:
+    """One event of each of two tenants, which the list could not apply, and one that waits behind ours."""
+    await create_entry(ann)
+    await create_entry(eve)
+    await await_projections(VIEW)
+    await admin.execute(PARK, (VIEW, 101, "acme", "acme/entry-1", "ValueError"))
+    await admin.execute(PARK, (VIEW, 103, "acme", "acme/entry-1", None))
+    await admin.execute(PARK, (VIEW, 102, "umbra", "umbra/entry-2", "KeyError"))
+
+
+async def test_answers_say_how_many_events_of_the_tenant_they_lack(ann: AsyncClient, eve: AsyncClient, parked):
+    assert (await ann.get(ENTRIES)).headers["X-Parked"] == "2"
+    assert (await eve.get(ENTRIES)).headers["X-Parked"] == "1"
+    assert "X-Parked" not in (await ann.get("/api/v1/documents")).headers
+
+
+async def test_an_operator_sees_what_is_parked_of_the_own_tenant(otto: AsyncClient, admin, parked):
+    events = (await otto.get(url("parked"))).json()
+    assert [(each["position"].rpartition("-")[2], each["error"]) for each in events] == [
+        ("101", "ValueError"),
+        ("103", None),
+    ]
+    assert "stack" not in events[0]
+    later = (await otto.get(url("parked"), params={"after": 101, "limit": 1})).json()
+    assert [each["position"].rpartition("-")[2] for each in later] == ["103"]
+
+
+async def test_lanes_say_how_much_of_all_tenants_is_parked_and_why_they_stand(otto: AsyncClient, admin, parked):
+    await admin.execute("update varve.generations set pause_reason = 'its disk is full' where projection = %s", (VIEW,))
+    lanes = {lane["projection"]: lane for lane in (await otto.get("/api/v1/admin/projections")).json()}
+    assert (lanes[VIEW]["parked"], lanes[VIEW]["paused"]) == (3, "its disk is full")
+    assert (lanes["document_status"]["parked"], lanes["document_status"]["paused"]) == (0, None)

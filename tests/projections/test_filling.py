@@ -1,0 +1,140 @@
+"""A rebuild folds the log in memory and writes the rows at once: the same rows, whatever happens meanwhile."""
+
+from collections.abc import Callable
+
+import pytest
+
+from projections import lane
+from projections.activity.user_activity import UserActivityView
+from projections.appended import CountingProjection
+from projections.definition import Projection
+from projections.generations import start_rebuild
+from projections.knowledge.document_status import DocumentStatusView
+from projections.knowledge.entry_list import KnowledgeEntryListView
+from tests.projections.comparing import stored_tables
+from tests.projections.engines import engine_of, lanes, until, until_caught_up, until_live
+from tests.projections.history import History
+
+VIEWS: tuple[Callable[[], Projection], ...] = (KnowledgeEntryListView, DocumentStatusView, UserActivityView)
+
+
+class EventsByDay(CountingProjection):
+    """How many events each tenant had on each day: the smallest projection that counts."""
+
+    NAME = "events_by_day"
+    EVENTS = KnowledgeEntryListView.EVENTS
+    TABLES = ("days",)
+    DDL = """create table {days} (
+        tenant text not null, day date not null, count bigint not null, primary key (tenant, day))"""
+    MAIN = "days"
+    KEY = {"tenant": "text", "day": "date"}  # noqa: RUF012 - a constant
+
+    def counts(self, recorded):
+        yield (recorded.tenant, recorded.recorded_at.date()), 1
+
+
+class Interruption(Exception):
+    """A crash at a named point."""
+
+
+async def rebuild(settings, projector_pool, admin, projection: Projection, **options) -> None:
+    """Rebuild `projection` beside what is live."""
+    before = max(each["generation"] for each in await lanes(admin, projection.NAME))
+    async with projector_pool.connection() as connection:
+        await start_rebuild(connection, projection)
+    async with engine_of(settings, [projection], **options):
+        await until_live(admin, projection.NAME, before + 1)
+
+
+@pytest.fixture
+async def history(settings, platform, admin):
+    """What several users did in two tenants, and the live rows of it."""
+    views = [*(view() for view in VIEWS), EventsByDay()]
+    await History(platform, seed=17).write(120)
+    async with engine_of(settings, views):
+        await until_caught_up(admin, [view.NAME for view in views])
+
+
+async def rows_of(admin, view: Projection, generation: int) -> dict[str, list[str]]:
+    tables = await stored_tables(admin, view, generation)
+    return {table: sorted(map(repr, rows)) for table, rows in tables.items()}
+
+
+async def assert_same(admin, view: Projection) -> None:
+    live = await rows_of(admin, view, 1)
+    assert await rows_of(admin, view, 2) == live
+    assert any(live.values())
+
+
+@pytest.mark.parametrize("view", [*VIEWS, EventsByDay])
+@pytest.mark.parametrize("number", [1, 3])
+async def test_every_lane_is_filled_with_the_rows_that_batches_write(
+    settings, history, projector_pool, admin, view, number
+):
+    class InLanes(view):  # type: ignore[valid-type,misc]  # a class made of another
+        LANES = number
+
+    await rebuild(settings, projector_pool, admin, InLanes())
+    await assert_same(admin, view())
+
+
+async def test_what_memory_may_not_hold_is_left_to_batches(settings, history, projector_pool, admin, monkeypatch):
+    monkeypatch.setattr(lane, "_MOST_FILLED_ROWS", 1)
+    monkeypatch.setattr("projections.shared_log._BULK_WINDOW", 7)
+    await rebuild(settings, projector_pool, admin, KnowledgeEntryListView())
+    await assert_same(admin, KnowledgeEntryListView())
+
+
+async def test_one_that_dies_before_its_rows_are_committed_begins_anew(settings, history, projector_pool, admin):
+    deaths = []
+
+    def die(step: str) -> None:
+        if step == "rows_written" and len(deaths) < 2:
+            deaths.append(step)
+            raise Interruption
+
+    await rebuild(settings, projector_pool, admin, KnowledgeEntryListView(), on_step=die)
+    assert len(deaths) == 2
+    await assert_same(admin, KnowledgeEntryListView())
+
+
+async def test_an_event_that_fails_is_left_to_batches_which_park_it(settings, history, projector_pool, admin):
+    bad: list[str] = []
+
+    class Choosy(KnowledgeEntryListView):
+        def step(self, row, recorded):
+            if recorded.stream in bad:
+                raise ValueError("cannot apply this")
+            return super().step(row, recorded)
+
+    cursor = await admin.execute("select stream from varve.events where stream like 'entry-%' limit 1")
+    bad += [stream for (stream,) in await cursor.fetchall()]
+    async with projector_pool.connection() as connection:
+        await start_rebuild(connection, Choosy())
+    async with engine_of(settings, [Choosy()]):
+
+        async def is_filled() -> bool:
+            building = [each for each in await lanes(admin, Choosy.NAME) if each["status"] == "building"]
+            (head,) = await (await admin.execute("select varve.head()")).fetchone()
+            return bool(building) and building[0]["position"] == head
+
+        await until(is_filled, "the rebuild has caught up")
+    cursor = await admin.execute("select distinct partition from varve.parked")
+    assert [partition.rpartition("/")[2] for (partition,) in await cursor.fetchall()] == bad
+    live, building = [await rows_of(admin, Choosy(), generation) for generation in (1, 2)]
+    missing = set(live["entries"]) - set(building["entries"])
+    assert [bad[0].removeprefix("entry-") in row for row in missing] == [True]
+    assert set(building["entries"]) < set(live["entries"])
+
+
+async def test_the_indexes_are_there_when_it_is_read(settings, history, projector_pool, admin):
+    async def indexes(generation: int) -> list[str]:
+        cursor = await admin.execute(
+            "select indexdef from pg_indexes where tablename = any (%s) order by 1",
+            ([f"knowledge_entry_list_{generation}_{table}" for table in KnowledgeEntryListView.TABLES],),
+        )
+        return [definition.replace(f"_{generation}_", "_n_") for (definition,) in await cursor.fetchall()]
+
+    await rebuild(settings, projector_pool, admin, KnowledgeEntryListView())
+    assert await indexes(2) == await indexes(1)
+    assert len(await indexes(2)) > len(KnowledgeEntryListView.TABLES)
