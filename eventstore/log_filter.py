@@ -40,7 +40,7 @@ _TOPIC_IN_SPAN = (
     "topic = %(topic_{number})s and (topic, position) > (%(topic_{number})s, %(after)s)"
     " and (topic, position) <= (%(topic_{number})s, %(upto)s)"
 )
-_SLOTS = f"crc32(convert_to({{key}}, 'UTF8')) %% {SLOTS} between %(first_slot)s and %(last_slot)s"
+_SLOTS = f"crc32(convert_to({{key}}, 'UTF8')) %% {SLOTS} between %(first_slot)s::bigint and %(last_slot)s::bigint"
 
 
 @dataclass(frozen=True, slots=True)
