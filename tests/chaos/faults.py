@@ -28,7 +28,7 @@ _PAUSES: dict[str, tuple[float, float]] = {
     "postgres": (5.0, 11.0),
     "redis": (3.0, 8.0),
 }
-_HELD_JOBS = "select reference, attempts from varve.jobs where leased_until > clock_timestamp()"
+_HELD_JOBS = "select reference, leased_until from varve.jobs where leased_until > clock_timestamp()"
 _LEAST_STOPS = 1
 _ANY_WORKER = 0.1
 """How often the killed projection worker may be one that only waits."""
@@ -159,17 +159,19 @@ class Faults:
 
     async def _kill_documents(self, choice: random.Random) -> tuple[float, IsWell]:
         group = self.system.groups["documents"]
-        held: dict[str, int] = {}
         if choice.random() < 0.8:  # mostly in the middle of a document
             deadline = time.monotonic() + 10
-            while not held and time.monotonic() < deadline:
-                held = dict(await self._until_answered(lambda: self.system.rows(_HELD_JOBS)))
+            while time.monotonic() < deadline:
+                if await self._until_answered(lambda: self.system.rows(_HELD_JOBS)):
+                    break
                 await asyncio.sleep(_LOOK_SECONDS)
         death = await group.kill(_only(group))
+        held = dict(await self._until_answered(lambda: self.system.rows(_HELD_JOBS)))
 
         async def taken_up_again() -> bool:
-            now = dict(await self.system.rows("select reference, attempts from varve.jobs"))
-            return bool(group.processes) and all(now.get(each, 99) > count for each, count in held.items())
+            # The dead one's leases change no more. (Attempts do not tell: one that the database spoilt is not counted.)
+            now = dict(await self.system.rows("select reference, leased_until from varve.jobs"))
+            return bool(group.processes) and all(now.get(each) != lease for each, lease in held.items())
 
         return death.at, taken_up_again
 
