@@ -233,4 +233,5 @@ class _Searching:
             generations={leg: reading.generations[_MODELS[leg]] for leg, reading in self._readings.items()},
             model=self._embedder.model.key,
         )
-        return Answer(results, min(positions.values()), epoch)
+        parked = sum(reading.parked for reading in self._readings.values())
+        return Answer(results, min(positions.values()), epoch, parked)

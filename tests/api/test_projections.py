@@ -90,6 +90,14 @@ async def test_answers_say_how_many_events_of_the_tenant_they_lack(ann: AsyncCli
     assert "X-Parked" not in (await ann.get("/api/v1/documents")).headers
 
 
+async def test_a_search_says_how_many_events_its_legs_lack(ann: AsyncClient, eve: AsyncClient, admin, parked):
+    await admin.execute(PARK, ("search_text", 101, "acme", "acme/entry-1", "ValueError"))
+    await admin.execute(PARK, ("search_vector", 101, "acme", "acme/entry-1", "ValueError"))
+    found = await ann.get("/api/v1/search", params={"q": "clay", "mode": "hybrid"})
+    assert (found.status_code, found.headers["X-Parked"]) == (200, "2")
+    assert "X-Parked" not in (await eve.get("/api/v1/search", params={"q": "clay"})).headers
+
+
 async def test_an_operator_sees_what_is_parked_of_the_own_tenant(otto: AsyncClient, admin, parked):
     events = (await otto.get(url("parked"))).json()
     assert [(each["position"].rpartition("-")[2], each["error"]) for each in events] == [
