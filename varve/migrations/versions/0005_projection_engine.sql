@@ -3,29 +3,47 @@
 -- A partition's slot never changes; a lane is a range of slots, so lanes are split and merged without a rebuild.
 do $$
 begin
-    if exists (select from varve.leases where lane > 0) then
+    if exists (select from varve.lanes where lane > 0) then
         raise exception 'a projection with several lanes: rebuild it with one before this migration';
     end if;
 end
 $$;
-
-drop view varve.lanes;
-alter table varve.leases rename column lane to first_slot;
-alter table varve.leases add column last_slot smallint not null default 255 check (last_slot between first_slot and 255);
-alter table varve.leases alter column last_slot drop default;
-alter table varve.leases add column needs_topic text, add column needs_version smallint, add column filled_to bigint;
-comment on column varve.leases.filled_to is 'How far a rebuild has read whose rows are still in the memory of its worker.';
-comment on column varve.leases.needs_topic is
+alter table varve.lanes rename column lane to first_slot;
+alter table varve.lanes add column last_slot smallint not null default 255 check (last_slot between first_slot and 255);
+alter table varve.lanes alter column last_slot drop default;
+alter table varve.lanes add column needs_topic text, add column needs_version smallint, add column filled_to bigint;
+comment on column varve.lanes.filled_to is 'How far a rebuild has read whose rows are still in the memory of its worker.';
+comment on column varve.lanes.needs_topic is
     'The next event is of a type, or of a version, that the last worker did not know: one with newer code takes over.';
-alter table varve.checkpoints rename column lane to first_slot;
 
-alter table varve.generations add column paused_at timestamptz, add column pause_reason text,
-    add column is_indexed boolean not null default true;
-alter table varve.generations alter column is_indexed drop default;
-comment on column varve.generations.is_indexed is 'False as long as a rebuild fills the tables.';
-comment on column varve.generations.lanes is 'How many lanes it is to have: it is split and merged until it has them.';
+-- Leases and checkpoints --------------------------------------------------------------------------------------------
 
-drop function varve.newest_checkpoint;
+-- A checkpoint moves many times a second. As long as anyone holds a snapshot open, PostgreSQL keeps every version of a
+-- row that is updated, and whoever looks for the newest one walks along all of them: docs/decisions/0019-hot-rows.md.
+-- So a checkpoint is never updated: it is a new row with a higher key, found first, and the one before it is deleted.
+create table varve.checkpoints (
+    projection  text        not null,
+    generation  integer     not null,
+    first_slot  smallint    not null,
+    position    bigint      not null,
+    advanced_at timestamptz not null default clock_timestamp(),
+    primary key (projection, generation, first_slot, position)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000);
+comment on column varve.checkpoints.position is
+    'Everything up to here is applied: committed in the transaction of the rows. The highest one of a lane counts.';
+
+insert into varve.checkpoints (projection, generation, first_slot, position, advanced_at)
+select projection, generation, first_slot, position, advanced_at from varve.lanes;
+alter table varve.lanes drop column position, drop column advanced_at;
+alter table varve.lanes rename to leases;
+alter index varve.lanes_pkey rename to leases_pkey;
+comment on table varve.leases is 'Who runs which lane, and what it last failed with.';
+alter table varve.checkpoints add foreign key (projection, generation, first_slot)
+    references varve.leases on delete cascade;
+
+-- A function, for its settings: as long as a snapshot is held, the table is some rows in many pages, and a plan that
+-- knows this reads all of them.
 create function varve.newest_checkpoint(p_projection text, p_generation integer, p_first_slot smallint)
     returns table (place tid, "position" bigint, advanced_at timestamptz)
     language sql stable set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
@@ -42,7 +60,15 @@ select l.projection, l.generation, l.first_slot, l.last_slot, c.position, l.owne
        c.advanced_at, l.error, l.failures, l.needs_topic, l.needs_version, l.filled_to
 from varve.leases l cross join lateral varve.newest_checkpoint(l.projection, l.generation, l.first_slot) c;
 comment on view varve.lanes is 'Each lane with its lease and the newest of its checkpoints.';
-grant select on varve.lanes to varve_writer, varve_projector, varve_reader, varve_admin;
+
+grant select on varve.checkpoints, varve.lanes to varve_writer, varve_projector, varve_reader, varve_admin;
+grant insert, delete on varve.checkpoints to varve_projector;
+
+alter table varve.generations add column paused_at timestamptz, add column pause_reason text,
+    add column is_indexed boolean not null default true;
+alter table varve.generations alter column is_indexed drop default;
+comment on column varve.generations.is_indexed is 'False as long as a rebuild fills the tables.';
+comment on column varve.generations.lanes is 'How many lanes it is to have: it is split and merged until it has them.';
 
 create table varve.workers (
     owner   text        not null primary key,

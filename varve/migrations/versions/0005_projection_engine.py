@@ -1,4 +1,4 @@
-"""Keep each checkpoint as a row of its own, beside the leases, so that held snapshots slow nothing down."""
+"""Make lanes ranges of slots, keep each checkpoint as a row of its own, and keep what could not be applied."""
 
 from pathlib import Path
 
