@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Any, ClassVar
 
+from pydantic import BaseModel
+
 from commands.message import Command, Decision, Handler, Handling, StreamDecision
 from domain.operations.errors import ProjectionNotFound
 from domain.operations.events import (
@@ -21,85 +23,62 @@ from domain.shared.access import Permission
 from domain.shared.events import Event
 
 
-class RebuildProjection(Command):
+class _AboutProjection(BaseModel):
+    """The field that all of these commands have."""
+
+    projection: ProjectionName
+
+    def aggregate_id(self) -> str:
+        return self.projection
+
+
+class RebuildProjection(_AboutProjection, Command):
     """Fill a new generation from the log, beside the live one."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
-    projection: ProjectionName
 
-    def aggregate_id(self) -> str:
-        return self.projection
-
-
-class CancelRebuild(Command):
+class CancelRebuild(_AboutProjection, Command):
     """Give up the generation that is being filled."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
-    projection: ProjectionName
 
-    def aggregate_id(self) -> str:
-        return self.projection
-
-
-class RollBackProjection(Command):
+class RollBackProjection(_AboutProjection, Command):
     """Have the generation before the live one catch up, and be read again."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
-    projection: ProjectionName
 
-    def aggregate_id(self) -> str:
-        return self.projection
-
-
-class PauseProjection(Command):
+class PauseProjection(_AboutProjection, Command):
     """Let no worker run the projection; its rows stay as they are, and can be read."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
-    projection: ProjectionName
     reason: Reason
 
-    def aggregate_id(self) -> str:
-        return self.projection
 
-
-class ResumeProjection(Command):
+class ResumeProjection(_AboutProjection, Command):
     """Let workers run the projection again, whoever paused it."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
-    projection: ProjectionName
 
-    def aggregate_id(self) -> str:
-        return self.projection
-
-
-class RetryParkedEvents(Command):
+class RetryParkedEvents(_AboutProjection, Command):
     """Try again what is parked: the event at `position` and those that wait behind it, or all without one."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
-    projection: ProjectionName
     position: PositionToken | None = None
 
-    def aggregate_id(self) -> str:
-        return self.projection
 
-
-class SkipParkedEvent(Command):
+class SkipParkedEvent(_AboutProjection, Command):
     """Do without the parked event at `position`, in this generation and in later ones."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
-    projection: ProjectionName
     position: PositionToken
     reason: Reason
-
-    def aggregate_id(self) -> str:
-        return self.projection
 
 
 class _Requests:

@@ -1,5 +1,6 @@
 """The reactor that does what operators ask of projections."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -41,7 +42,8 @@ class OperatorRequests(Projection):
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
     ) -> None:
         for recorded in events:
-            await self._do(connection, recorded.event)
+            with contextlib.suppress(ForeignEpoch, InvalidPosition):  # of a part of the log that no longer exists
+                await self._do(connection, recorded.event)
 
     async def _do(self, connection: Connection, event: Event) -> None:
         match event:
@@ -55,27 +57,13 @@ class OperatorRequests(Projection):
                 await pause(connection, name, reason)
             case ProjectionResumed(projection=name):
                 await resume(connection, name)
-            case ParkedEventsRetryRequested() | ParkedEventSkipped():
-                await _do_with_parked(connection, event)
+            case ParkedEventsRetryRequested(projection=name, position=token):
+                await retry(connection, name, None if token is None else await _position(connection, token))
+            case ParkedEventSkipped(projection=name, position=token):
+                await skip(connection, name, await _position(connection, token))
             case _:
                 pass
 
 
-async def _do_with_parked(connection: Connection, event: ParkedEventsRetryRequested | ParkedEventSkipped) -> None:
-    position = None if event.position is None else await _position(connection, event.position)
-    if position is None and event.position is not None:
-        return
-    match event:
-        case ParkedEventsRetryRequested():
-            await retry(connection, event.projection, position)
-        case ParkedEventSkipped() if position is not None:
-            await skip(connection, event.projection, position)
-        case _:
-            pass
-
-
-async def _position(connection: Connection, token: str) -> int | None:
-    try:
-        return parse_position(token, await read_epochs(connection))
-    except (ForeignEpoch, InvalidPosition):
-        return None
+async def _position(connection: Connection, token: str) -> int:
+    return parse_position(token, await read_epochs(connection))
