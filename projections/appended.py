@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from eventstore.records import RecordedEvent
 from projections.definition import Bulk, Connection, Generation, Projection
-from projections.rows import Key, columns_of, write_rows
+from projections.rows import Key, arrays_of, columns_of, write_rows
 
 
 class AppendingProjection(Projection):
@@ -53,10 +53,9 @@ class CountingProjection(Projection):
         if not counts:
             return
         names = ", ".join(self.KEY)
-        arrays = ", ".join(f"%s::{sql_type}[]" for sql_type in self.KEY.values())
         await connection.execute(
             f"insert into {generation.table(self.MAIN)} as c ({names}, {self.COUNT}) "
-            f"select * from unnest({arrays}, %s::bigint[]) "
+            f"select * from unnest({arrays_of([*self.KEY.values(), 'bigint'])}) "
             f"on conflict ({names}) do update set {self.COUNT} = c.{self.COUNT} + excluded.{self.COUNT}",
             columns_of([(*key, counts[key]) for key in sorted(counts)], len(self.KEY) + 1),
         )

@@ -19,8 +19,18 @@ from projections.definition import Connection, Projection
 from projections.generations import drop_superfluous, ensure_live
 from projections.lane import Lane, Step
 from projections.layout import adjust
-from projections.leases import Known, LaneKey, LaneLease, Share, acquire, end_sessions, give_back, release, renew
-from projections.leases import share as lanes_share
+from projections.leases import (
+    Known,
+    LaneKey,
+    LaneLease,
+    Share,
+    acquire,
+    end_sessions,
+    give_back,
+    part_of,
+    release,
+    renew,
+)
 from projections.parking import Due, due
 from projections.shared_log import SharedLog
 
@@ -93,7 +103,7 @@ class Engine:
                 self._is_prepared = True
             await self._follow_history(await check_epoch(connection))
             await adjust(connection, self._projections)
-            share = await lanes_share(connection, self._owner, self._known, LEASE_SECONDS)
+            share = await part_of(connection, self._owner, self._known, LEASE_SECONDS)
             held = await self._shared_out(connection, await renew(connection, self._owner, LEASE_SECONDS), share)
             most = max(0, share.lanes - len(held))
             taken = await acquire(connection, self._owner, self._known, LEASE_SECONDS, most=most, alone=share.alone)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from eventstore.records import RecordedEvent
 from projections.definition import Bulk, Connection, Generation, Projection
-from projections.rows import Key, KeyedRows, columns_of, write_rows
+from projections.rows import Key, KeyedRows, fold_into, write_rows
 
 R = TypeVar("R")
 
@@ -70,14 +70,7 @@ class KeyedProjection(Projection, Generic[R]):
         if not keys:
             return
         table = generation.table(following.table)
-        names = ", ".join(self.ROWS.key_types)
-        arrays = ", ".join(f"%s::{sql_type}[]" for sql_type in self.ROWS.key_types.values())
-        await connection.execute(
-            f"delete from {table} t using unnest({arrays}) as k ({names}) "
-            f"where ({', '.join(f't.{name}' for name in self.ROWS.key_types)}) "
-            f"= ({', '.join(f'k.{name}' for name in self.ROWS.key_types)})",
-            columns_of(keys, len(self.ROWS.key_types)),
-        )
+        await self.ROWS.delete_of(connection, table, keys)
         await write_rows(connection, table, following.columns, _flat(following, rows))
 
 
@@ -93,12 +86,7 @@ class _KeyedBulk(Bulk, Generic[R]):
         return len(self._rows)
 
     def add(self, events: Sequence[RecordedEvent]) -> None:
-        rows, key_of, step = self._rows, self._projection.key, self._projection.step
-        for event in events:
-            key = key_of(event)
-            row = step(rows.get(key), event)
-            if row is not None:
-                rows[key] = row
+        fold_into(self._rows, events, key=self._projection.key, step=self._projection.step)
 
     async def write(self, connection: Connection, generation: Generation) -> None:
         projection = self._projection

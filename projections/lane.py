@@ -219,10 +219,8 @@ class Lane:
         free, aside = self._sorted(events)
         try:
             await self._write(free, aside, to)
-        except (LeaseLostError, NotReadyError):
-            raise
         except Exception as error:
-            if _is_passing(error) or not free:
+            if not _is_of_the_fold(error) or not free:
                 raise
             failure = error
         else:
@@ -288,8 +286,7 @@ class Lane:
             _AllFailError: it is not the event that is wrong.
         """
         attempts = self._failures[position].attempts + 1 if position in self._failures else 1
-        stack = "".join(traceback.format_exception(error))
-        self._failures[position] = Aside(position, tenant, partition, _name_of(error), stack, attempts)
+        self._failures[position] = Aside(position, tenant, partition, _name_of(error), _stack_of(error), attempts)
         log.warning("event.failed", lane=self._lease.key, position=position, attempts=attempts, exc_info=error)
         if attempts < _TRIES:
             async with self._pool.connection() as connection:
@@ -315,13 +312,17 @@ class Lane:
 
     async def _look(self) -> None:
         """Read what is parked and skipped, and retry what operators asked to be retried."""
-        async with self._pool.connection() as connection:
-            self._skipped = await skipped(connection, self._projection.NAME)
-            found = await parked(connection, self._lease)
         self._must_look = False
-        self._blocked = {partition for partition in found.positions if slot_of(partition) in self._slots}
-        for partition in sorted(found.to_retry & self._blocked):
-            await self._retry(partition, found.positions[partition])
+        try:
+            async with self._pool.connection() as connection:
+                self._skipped = await skipped(connection, self._projection.NAME)
+                found = await parked(connection, self._lease)
+            self._blocked = {partition for partition in found.positions if slot_of(partition) in self._slots}
+            for partition in sorted(found.to_retry & self._blocked):
+                await self._retry(partition, found.positions[partition])
+        except BaseException:
+            self._must_look = True
+            raise
 
     async def _retry(self, partition: str, positions: Sequence[int]) -> None:
         """Apply what is parked of a partition, one by one and in order, up to what fails again."""
@@ -335,12 +336,8 @@ class Lane:
             for position in some:
                 try:
                     await self._write_parked(position, events.get(position))
-                except (LeaseLostError, NotReadyError):
-                    self._must_look = True
-                    raise
                 except Exception as error:
-                    if _is_passing(error):
-                        self._must_look = True
+                    if not _is_of_the_fold(error):
                         raise
                     await self._note_retry(partition, position, error)
                     return
@@ -359,8 +356,7 @@ class Lane:
         self._projection.committed()
 
     async def _note_retry(self, partition: str, position: int, error: Exception) -> None:
-        stack = "".join(traceback.format_exception(error))
-        failed = Aside(position, "", partition, _name_of(error), stack)
+        failed = Aside(position, "", partition, _name_of(error), _stack_of(error))
         log.warning("event.failed_again", lane=self._lease.key, position=position, exc_info=error)
         async with self._pool.connection() as connection, connection.transaction():
             await hold(connection, self._lease)
@@ -375,11 +371,20 @@ class Lane:
             self._is_building = not await swap_when_caught_up(connection, self._lease.tables)
 
 
+def _is_of_the_fold(error: Exception) -> bool:
+    """Whether an event, or how it is applied, is wrong: not the lease, what is not ready yet, or the database."""
+    return not (isinstance(error, LeaseLostError | NotReadyError) or _is_passing(error))
+
+
 def _is_passing(error: Exception) -> bool:
     """Whether the database is away: not so when it refuses what takes too long, which would take as long again."""
     if isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.TransactionTimeout):
         return False
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout)
+
+
+def _stack_of(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 def _name_of(error: Exception) -> str:

@@ -101,12 +101,13 @@ cross join lateral (
 where g.status in ('live', 'building') and g.paused_at is null
   and g.projection || ' ' || g.definition = any (%(known)s)
 """
-_LEAVE = "delete from varve.workers where owner = %s"
-_GIVE_BACK = """
-update varve.leases set leased_until = null, owner = null
-where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
+_OWN = """where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
   and fence = %(fence)s
 """
+_LEAVE = "delete from varve.workers where owner = %s"
+_GIVE_BACK = f"""
+update varve.leases set leased_until = null, owner = null
+{_OWN}"""
 _ACQUIRE = f"""
 with free as (
     select l.projection, l.generation, l.first_slot, l.owner as former_owner
@@ -156,8 +157,11 @@ _TERMINATE = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where usename = current_user and application_name = any (%s)
 """
+# What was read from a server that is gone must not be written here: this one may hold another history.
+_HISTORY = """varve.log_epochs n on n.number = (select max(number) from varve.log_epochs)
+     and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8)"""
 # A lease's row is locked as an update would lock it, so that nobody takes the lane over before the commit.
-_ADVANCE = """
+_ADVANCE = f"""
 with asked as (
     select * from unnest(%(projections)s::text[], %(generations)s::integer[], %(first_slots)s::smallint[],
                          %(fences)s::bigint[], %(epochs)s::text[], %(froms)s::bigint[], %(tos)s::bigint[])
@@ -167,9 +171,7 @@ with asked as (
     from asked a
     join varve.leases l on (l.projection, l.generation, l.first_slot) = (a.projection, a.generation, a.first_slot)
      and l.fence = a.fence and l.leased_until > clock_timestamp()
-      -- What was read from a server that is gone must not be written here: this one may hold another history.
-    join varve.log_epochs n on n.epoch = a.epoch and n.number = (select max(number) from varve.log_epochs)
-     and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8)
+    join {_HISTORY} and n.epoch = a.epoch
     order by 1, 2, 3
     for no key update of l
 ), last as (
@@ -186,32 +188,25 @@ insert into varve.checkpoints (projection, generation, first_slot, position)
 select projection, generation, first_slot, reached from last
 returning projection, generation, first_slot::integer
 """
-_HOLD = """
+_HOLD = f"""
 select from varve.leases l
-join varve.log_epochs n on n.epoch = %(epoch)s and n.number = (select max(number) from varve.log_epochs)
- and n.timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8)
+join {_HISTORY} and n.epoch = %(epoch)s
 where l.projection = %(projection)s and l.generation = %(generation)s and l.first_slot = %(first_slot)s
   and l.fence = %(fence)s and l.leased_until > clock_timestamp()
 for no key update of l
 """
-_FAIL = """
+_FAIL = f"""
 update varve.leases set error = %(error)s, failures = failures + 1
-where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
-  and fence = %(fence)s
-"""
-_PROGRESS = """
+{_OWN}"""
+_PROGRESS = f"""
 update varve.leases set filled_to = %(position)s
-where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
-  and fence = %(fence)s
-"""
-_NEEDS = """
+{_OWN}"""
+_NEEDS = f"""
 update varve.leases set needs_topic = %(topic)s, needs_version = %(version)s, owner = null, leased_until = null
-where projection = %(projection)s and generation = %(generation)s and first_slot = %(first_slot)s
-  and fence = %(fence)s
-"""
+{_OWN}"""
 
 
-async def share(connection: Connection, owner: str, known: Known, seconds: float) -> Share:
+async def part_of(connection: Connection, owner: str, known: Known, seconds: float) -> Share:
     """Say that a worker is here, and return what its part of the lanes is among all that run.
 
     Args:

@@ -28,11 +28,11 @@ class KeyedRows(Generic[R]):
             key_types: such as ``tenant="text", entry_id="uuid"``.
         """
         self._row_type = row_type
-        self.key_types = key_types
+        self._key_types = key_types
         self._columns = [field.name for field in fields(row_type)]  # type: ignore[arg-type]  # R is a dataclass
 
     def key(self, row: R) -> Key:
-        return tuple([getattr(row, name) for name in self.key_types])
+        return tuple([getattr(row, name) for name in self._key_types])
 
     async def fold(
         self,
@@ -60,34 +60,60 @@ class KeyedRows(Generic[R]):
         """Return the touched rows as they are and as `events` make them, in key order, without writing."""
         before = await self.load(connection, table, {key(event) for event in events})
         after = dict(before)
-        for event in events:
-            row = step(after.get(key(event)), event)
-            if row is not None:
-                after[key(event)] = row
+        fold_into(after, events, key=key, step=step)
         return before, {each: after[each] for each in sorted(after)}
 
     async def load(self, connection: Connection, table: str, keys: Iterable[Key]) -> dict[Key, R]:
         """Return the rows that exist of `keys`."""
-        names = ", ".join(self.key_types)
-        arrays = ", ".join(f"%s::{sql_type}[]" for sql_type in self.key_types.values())
         columns = ", ".join(f"r.{name}" for name in self._columns)
         cursor = connection.cursor(row_factory=class_row(self._row_type))
         await cursor.execute(
-            f"select {columns} from unnest({arrays}) as k ({names}) join {table} r using ({names})",
-            columns_of(keys, len(self.key_types)),
+            f"select {columns} from {self._keys()} join {table} r using ({', '.join(self._key_types)})",
+            columns_of(keys, len(self._key_types)),
         )
         return {self.key(row): row for row in await cursor.fetchall()}
 
     async def save(self, connection: Connection, table: str, rows: Iterable[R]) -> None:
         """Insert or replace `rows`."""
-        updates = ", ".join(f"{name} = excluded.{name}" for name in self._columns if name not in self.key_types)
+        updates = ", ".join(f"{name} = excluded.{name}" for name in self._columns if name not in self._key_types)
         await write_rows(
-            connection, table, self._columns, rows, f"on conflict ({', '.join(self.key_types)}) do update set {updates}"
+            connection,
+            table,
+            self._columns,
+            rows,
+            f"on conflict ({', '.join(self._key_types)}) do update set {updates}",
         )
+
+    async def delete_of(self, connection: Connection, table: str, keys: Iterable[Key]) -> None:
+        """Delete the rows of another `table` that belong to `keys`: it has the key's columns, too."""
+        own, given = (", ".join(f"{alias}.{name}" for name in self._key_types) for alias in "tk")
+        await connection.execute(
+            f"delete from {table} t using {self._keys()} where ({own}) = ({given})",
+            columns_of(keys, len(self._key_types)),
+        )
+
+    def _keys(self) -> str:
+        """Return the SQL of keys that are given as arrays: a table `k` with their columns."""
+        return f"unnest({arrays_of(self._key_types.values())}) as k ({', '.join(self._key_types)})"
 
     async def insert(self, connection: Connection, table: str, rows: Iterable[R]) -> None:
         """Insert `rows`, none of which is there."""
         await write_rows(connection, table, self._columns, rows)
+
+
+def fold_into(
+    rows: dict[Key, R],
+    events: Iterable[RecordedEvent],
+    *,
+    key: Callable[[RecordedEvent], Key],
+    step: Callable[[R | None, RecordedEvent], R | None],
+) -> None:
+    """Fold each of `events` into the row of its key; a step that returns None leaves it as it is."""
+    for event in events:
+        at = key(event)
+        row = step(rows.get(at), event)
+        if row is not None:
+            rows[at] = row
 
 
 async def write_rows(
@@ -103,6 +129,11 @@ async def write_rows(
     for start in range(0, len(waiting), _WRITTEN_AT_ONCE):
         document = orjson.dumps(waiting[start : start + _WRITTEN_AT_ONCE]).decode()
         await connection.execute(statement, (document,))
+
+
+def arrays_of(sql_types: Iterable[str]) -> str:
+    """Return the placeholders of arrays, one for each column."""
+    return ", ".join(f"%s::{sql_type}[]" for sql_type in sql_types)
 
 
 def columns_of(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:

@@ -30,7 +30,13 @@ class UserActivityView(AppendingProjection):
     INDEXES: ClassVar[str] = "create index on {activities} (tenant, position);"
     MAIN: ClassVar[str] = "activities"
     COLUMNS: ClassVar[tuple[str, ...]] = (
-        *("tenant", "user_id", "position", "event_type", "stream", "command_type", "recorded_at"),
+        "tenant",
+        "user_id",
+        "position",
+        "event_type",
+        "stream",
+        "command_type",
+        "recorded_at",
     )
 
     def rows(self, recorded: RecordedEvent) -> Iterable[Mapping[str, Any]]:
