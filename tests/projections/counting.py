@@ -30,6 +30,16 @@ class Counted(Projection):
             )
 
 
+def named(name: str, lanes: int = 1) -> Counted:
+    """Return one that only counts, under another name and in so many lanes."""
+
+    class Named(Counted):
+        NAME: ClassVar[str] = name
+        LANES: ClassVar[int] = lanes
+
+    return Named()
+
+
 class Listed(Projection):
     """Only appends to a list."""
 

@@ -8,17 +8,10 @@ import pytest
 from projections.checkpoints import Checkpoints
 from projections.generations import ensure_live
 from projections.leases import LeaseLostError
-from tests.projections.counting import Counted
+from tests.projections.counting import named
 from tests.projections.engines import lanes, leased
 
 NAMES = ("one", "two", "three", "four", "five")
-
-
-def named(name: str) -> Counted:
-    class Named(Counted):
-        NAME = name
-
-    return Named()
 
 
 @pytest.fixture

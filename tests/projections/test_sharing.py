@@ -8,7 +8,7 @@ from domain.knowledge.events import KnowledgeEntryLinked
 from eventstore.mapper import EventTypes
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from tests.projections.comparing import expected_tables, stored_tables
-from tests.projections.counting import Counted, Listed, counts
+from tests.projections.counting import Listed, counts, named
 from tests.projections.engines import engine_of, lanes, until, until_caught_up
 from tests.projections.sending import create, create_many, send
 from varve.bootstrap import event_types
@@ -18,14 +18,6 @@ OLD_CODE = EventTypes(*(event for event in event_types() if event is not Knowled
 
 def by_id(row) -> str:
     return str(row["entry_id"])
-
-
-def named(name: str, number: int = 1) -> Counted:
-    class Named(Counted):
-        NAME = name
-        LANES = number
-
-    return Named()
 
 
 async def owners(admin, *names: str) -> Counter[str]:
