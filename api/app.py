@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api import health
 from api.activity import routes as activity
+from api.answers import KeptAnswers, KnownRequests
 from api.authentication import Authentication
 from api.body_limit import BodyLimit
 from api.knowledge import documents, entries
@@ -32,12 +33,16 @@ def create_api(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "logs": False},  # RequestContext has the request's span and its log line
     )
+    known_requests = KnownRequests()
     app.state.services = services
+    app.state.known_requests = known_requests
     # What is added later is further out.
     app.add_middleware(
         BodyLimit, usual=services.max_body_bytes, upload=services.max_upload_bytes + _FORM_BYTES, upload_path=_UPLOADS
     )
+    app.add_middleware(KeptAnswers, requests=known_requests, cache=services.queries.cache)
     app.add_middleware(Authentication, tokens=services.tokens, prefix=PREFIX)  # before anybody's body is received
     app.add_middleware(RequestContext)  # outermost: every answer has its log line
     add_problem_handlers(app)

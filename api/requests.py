@@ -1,4 +1,4 @@
-"""What every route takes from a request: who asks, which key and version it names, which position it wants to see."""
+"""What routes of commands take from a request: who sends it, which key and which version it names."""
 
 import hashlib
 import re
@@ -40,9 +40,6 @@ async def authenticated(request: Request, _: Annotated[HTTPAuthorizationCredenti
 
 
 ActorOf = Annotated[Actor, Depends(authenticated)]
-MinPosition = Annotated[
-    str | None, Header(alias="X-Min-Position", description="Wait, bounded, until the answer reflects this position.")
-]
 
 
 async def command_request(

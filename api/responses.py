@@ -1,17 +1,13 @@
-"""What every answer carries: the command's outcome or the value, with version, location and position."""
+"""What the answer to a command carries: its outcome, with version, location and position."""
 
-from typing import Any
 from uuid import UUID
 
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict
 
 from commands.message import CommandAnswer
-from eventstore.position import LogPosition
-from queries.message import Answer
 
 POSITION = "X-Position"
-PARKED = "X-Parked"
 
 
 class CommandOutcome(BaseModel):
@@ -43,14 +39,6 @@ def no_content(answer: CommandAnswer) -> Response:
     response = Response(status_code=204)
     _set_command_headers(answer, response)
     return response
-
-
-def value_of(answer: Answer[Any], response: Response) -> Any:
-    """Return the value of a query's answer, and set the position that it reflects, and what is missing of it."""
-    response.headers[POSITION] = str(LogPosition(answer.epoch, answer.position))
-    if answer.parked:
-        response.headers[PARKED] = str(answer.parked)
-    return answer.value
 
 
 def _set_command_headers(answer: CommandAnswer, response: Response) -> None:

@@ -1,5 +1,6 @@
 """Bearer tokens: JWTs signed with Ed25519 that name a tenant, a user and roles."""
 
+from collections import OrderedDict
 from datetime import timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,6 +15,7 @@ from domain.shared.ids import Clock
 
 _ALGORITHM = "Ed25519"
 _ISSUER = "varve"
+_MOST_TOKENS = 10_000
 
 
 class InvalidTokenError(Exception):
@@ -54,11 +56,12 @@ class TokenIssuer:
 
 
 class TokenVerifier:
-    """Reads tokens."""
+    """Reads tokens. What was found of one holds until it expires, so its signature is looked at once."""
 
     def __init__(self, key: OKPKey, clock: Clock) -> None:
         self._key = key
         self._clock = clock
+        self._verified: OrderedDict[str, tuple[Actor, int]] = OrderedDict()
 
     def verify(self, token: str) -> Actor:
         """Return who the token speaks for.
@@ -66,6 +69,17 @@ class TokenVerifier:
         Raises:
             InvalidTokenError: it is malformed, expired, signed by another key or names no tenant, user and roles.
         """
+        actor, expires = self._verified.get(token) or self._read(token)
+        if expires <= self._clock.now().timestamp():
+            self._verified.pop(token, None)
+            raise InvalidTokenError("the token has expired; get a new one")
+        if token not in self._verified:
+            self._verified[token] = actor, expires
+            if len(self._verified) > _MOST_TOKENS:
+                self._verified.popitem(last=False)
+        return actor
+
+    def _read(self, token: str) -> tuple[Actor, int]:
         try:
             claims = jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
         except (JoseError, ValueError) as error:
@@ -73,7 +87,7 @@ class TokenVerifier:
         if claims.get("iss") != _ISSUER:
             raise InvalidTokenError("the token is from another issuer")
         expires = claims.get("exp")
-        if not isinstance(expires, int) or expires <= self._clock.now().timestamp():
+        if not isinstance(expires, int):
             raise InvalidTokenError("the token has expired; get a new one")
         try:
             actor = Actor.model_validate(
@@ -83,4 +97,4 @@ class TokenVerifier:
             raise InvalidTokenError("the token must name a tenant, a user and roles") from error
         if Role.SYSTEM in actor.roles:
             raise InvalidTokenError("no token may carry the role 'system'")
-        return actor
+        return actor, expires

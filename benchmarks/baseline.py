@@ -27,10 +27,10 @@ from benchmarks.http_load import Connection, Load, Reply, Request, closed_loop, 
 from benchmarks.metrics import percentile
 from benchmarks.record import circumstances, save
 from benchmarks.row_latency import watching
-from benchmarks.system import own_system
+from benchmarks.system import own_system, settled
 from domain.shared.access import Actor, Role
 from varve.bootstrap import token_issuer
-from varve.client import ApiClient, ApiError, open_client
+from varve.client import ApiClient, open_client
 from varve.settings import Settings
 
 _READS, _WRITES, _USER = "reads", "writes", "benchmark"
@@ -38,7 +38,7 @@ _CORPUS, _BATCH = 2_000, 200
 _QUESTIONS = 500
 _RATES = ((1.0, 20.0), (100.0, 10.0))  # commands per second, and for how many seconds
 _SATURATION = 32
-_SETTLE_SECONDS = 300.0
+_ROW_SECONDS = 300.0
 
 Connect = Callable[[], Awaitable[Connection]]
 
@@ -82,7 +82,7 @@ async def measure(runs: int, seconds: float, settings: Settings) -> list[dict[st
             for case in cases:
                 load = await closed_loop(case.connect, case.make, concurrency=case.concurrency, seconds=seconds)
                 loads[case].append(load)
-                await _settle(writes)
+                await settled(writes)
         figures += (_throughput(case, loads[case]) | {"embedder": system.embedder} for case in cases)
         for rate, duration in (*_RATES, (None, seconds)):
             measured = [await _rows(system, writes, rate, duration) for _ in range(runs)]
@@ -130,22 +130,8 @@ async def _fill(client: ApiClient) -> list[str]:
     for start in range(0, _CORPUS, _BATCH):
         answer, _ = await client.post("/entries:batch", json={"entries": entries[start : start + _BATCH]})
         ids += answer["entry_ids"]
-    await _settle(client)
+    await settled(client)
     return ids
-
-
-async def _settle(client: ApiClient) -> None:
-    """Wait until every leg of the search has caught up, so that no case pays for the one before it."""
-    position = await client.head()
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    while True:
-        try:
-            await client.get("/search", min_position=position, q="a", limit=1)
-        except ApiError as error:
-            if error.code != "position-not-reached" or time.monotonic() > deadline:
-                raise
-        else:
-            return
 
 
 async def _rows(system: Settings, client: ApiClient, rate: float | None, seconds: float) -> tuple[float, list[float]]:
@@ -162,10 +148,10 @@ async def _rows(system: Settings, client: ApiClient, rate: float | None, seconds
             load = await closed_loop(connect, make, concurrency=_SATURATION, seconds=seconds, on_reply=note)
         else:
             load = await open_loop(connect, make, per_second=rate, seconds=seconds, on_reply=note)
-        async with asyncio.timeout(_SETTLE_SECONDS):
+        async with asyncio.timeout(_ROW_SECONDS):
             await watch.until(max(position for _, position in answered))
         milliseconds = watch.milliseconds(answered)
-    await _settle(client)
+    await settled(client)
     return load.per_second, milliseconds
 
 

@@ -2,13 +2,16 @@
 
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from varve.client import URL_FILE
+from varve.client import URL_FILE, ApiClient, ApiError
 from varve.settings import Settings
 from varve.up import running_system
+
+_SETTLE_SECONDS = 300.0
 
 
 @asynccontextmanager
@@ -34,6 +37,20 @@ async def own_system(settings: Settings) -> AsyncIterator[Settings]:
         own = {"data_directory": data_directory, "database_url": None, "redis_url": None, "api_port": 0}
         async with running_system(settings.model_copy(update=own)) as system:
             yield system.settings
+
+
+async def settled(client: ApiClient) -> None:
+    """Wait until every leg of the search has caught up, so that nothing pays for what was measured before it."""
+    position = await client.head()
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        try:
+            await client.get("/search", min_position=position, q="a", limit=1)
+        except ApiError as error:
+            if error.code != "position-not-reached" or time.monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 @contextmanager

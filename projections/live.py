@@ -1,27 +1,22 @@
 """Reads live read models as the reader role: one tenant, one generation of each model, and its position."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+import structlog
+from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.epochs import check_epoch
 from eventstore.errors import StoreUnavailable
-from eventstore.position import Epoch, parse_position
-from eventstore.stream_reader import SET_TENANT
-from projections.definition import Generation
+from eventstore.position import Epoch, LogPosition, parse_position
+from projections.reading import Question, ReadServer, Rows
 
-_LIVE = "select projection, generation from varve.generations where status = 'live' and projection = any (%s)"
-_POINTERS = """
-select g.projection, g.generation, min(l.position), g.definition,
-       (select epoch from varve.log_epochs order by number desc limit 1),
-       (select count(*) from varve.parked p where (p.projection, p.generation) = (g.projection, g.generation))
-from varve.generations g join varve.lanes l using (projection, generation)
-where g.status = 'live' and g.projection = any (%s) group by g.projection, g.generation, g.definition
-"""
+log = structlog.get_logger()
+
 _REACHED = """
 select e.epochs, e.fork_positions, varve.head() as head, case
     when cardinality(%(models)s::text[]) = 0 then varve.head()
@@ -37,26 +32,9 @@ from (
     where g.status = 'live' and g.projection = any (%(models)s)
 ) reached
 """
-_ONE_SNAPSHOT = "begin isolation level repeatable read read only"
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of an answer, and by model the generation that they are of, its position and its definition."""
-
-    rows: Sequence[dict[str, Any]]
-    generations: Mapping[str, int]
-    positions: Mapping[str, int]
-    definitions: Mapping[str, str]
-    epoch: str
-    parked: int
-    """How many events of the tenant the models have put aside, and with them what waits behind."""
-
-    @property
-    def position(self) -> int:
-        """The position that every model has reached."""
-        return min(self.positions.values(), default=0)
+_AWAY_SECONDS = 1.0
+"""For so long a replica that failed is not asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,72 +55,43 @@ class Reached:
         return parse_position(token, list(map(Epoch, self.epochs, self.fork_positions)))
 
 
-class _Tables:
-    """Stands for a model in the SQL of a question: its attributes are the tables of a generation."""
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-
-    def __getattr__(self, name: str) -> str:
-        return self._generation.table(name)
-
-
-class _Question(Protocol):
-    @property
-    def models(self) -> tuple[str, ...]: ...
-    @property
-    def sql(self) -> str: ...
-    @property
-    def parameters(self) -> Mapping[str, Any]: ...
-    @property
-    def settings(self) -> Mapping[str, str]: ...
-
-
 class _Actor(Protocol):
     @property
     def tenant(self) -> str: ...
 
 
 class LiveReadModels:
-    """Answers questions about read models; safe to share between tasks."""
+    """Answers questions about read models; safe to share between tasks.
 
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
-        self._pool = pool
-        self._generations: dict[str, int] = {}
+    With a replica, questions go there. The primary answers what the replica can't: when it is away, behind the position
+    that is wanted, or of another history of the log.
+    """
 
-    async def read(self, actor: _Actor, question: _Question) -> Rows:
-        """Return the rows of `question` in the actor's tenant.
+    def __init__(self, pool: AsyncConnectionPool[Any], replica: AsyncConnectionPool[Any] | None = None) -> None:
+        self._primary = ReadServer(pool)
+        self._replica = None if replica is None else ReadServer(replica)
+        self._replica_away_until = 0.0
+        self._epoch = ""
 
-        The SQL is made for the generations that were live at the last reading. The pointers are read again in the same
-        round trip; when a swap came in between, it is made anew.
+    async def read(self, actor: _Actor, question: Question, least: LogPosition | None = None) -> Rows:
+        """Return the rows of `question` in the actor's tenant, as they were at the position `least` or later.
+
+        Whoever wants a position has waited until the primary has reached it.
 
         Raises:
             StoreUnavailable: the database can't be reached, or no worker has made the read model yet.
         """
-        try:
-            for attempt in range(_ATTEMPTS):
-                try:
-                    rows = await self._read_once(actor.tenant, question)
-                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                    # A restarted server leaves dead connections in the pool; a read may simply be repeated.
-                    if attempt == _ATTEMPTS - 1:
-                        raise StoreUnavailable(str(error)) from error
-                    await self._pool.check()
-                    continue
-                if rows is not None:
-                    return rows
-        except PoolTimeout as error:
-            raise StoreUnavailable(str(error)) from error
-        raise StoreUnavailable(f"no live generation of {', '.join(question.models)}: is a projection worker running?")
+        rows = await self._read_replica(actor.tenant, question, least)
+        return rows or await self._read_primary(actor.tenant, question)
 
     async def reached(self, models: Sequence[str]) -> Reached:
-        """Return how far all of `models` are, and the log itself.
+        """Return how far all of `models` are on the primary, and the log itself.
 
         Raises:
             StoreUnavailable: the database can't be reached.
         """
         try:
-            async with self._pool.connection() as connection:
+            async with self._primary.pool.connection() as connection:
                 cursor = connection.cursor(row_factory=class_row(Reached))
                 await cursor.execute(_REACHED, {"models": list(models)}, prepare=True)
                 reached: Reached | None = await cursor.fetchone()
@@ -150,6 +99,7 @@ class LiveReadModels:
             raise StoreUnavailable(str(error)) from error
         if reached is None or not reached.epochs:
             raise StoreUnavailable("the log has no epoch: run `varve migrate`")
+        self._epoch = reached.epoch
         return reached
 
     async def check_epoch(self) -> None:
@@ -159,51 +109,44 @@ class LiveReadModels:
             StoreUnavailable: the database can't be reached.
         """
         try:
-            async with self._pool.connection() as connection:
-                await check_epoch(connection)
+            async with self._primary.pool.connection() as connection:
+                self._epoch = await check_epoch(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise StoreUnavailable(str(error)) from error
 
-    async def _read_once(self, tenant: str, question: _Question) -> Rows | None:
-        generations = {model: self._generations.get(model, 0) for model in question.models}
-        if 0 in generations.values():
-            self._generations |= await self._live_generations(question.models)
-            return None
-        tables = {model: _Tables(Generation(model, number)) for model, number in generations.items()}
+    async def _read_primary(self, tenant: str, question: Question) -> Rows:
         try:
-            async with self._pool.connection() as connection:
-                # One snapshot: a client that goes on with the answer's position finds there what the rows have shown.
-                # The tenant's setting ends with the transaction.
-                async with connection.pipeline():
-                    await connection.execute(_ONE_SNAPSHOT)
-                    await connection.execute(SET_TENANT, (tenant,))
-                    for name, value in question.settings.items():
-                        await connection.execute("select set_config(%s, %s, true)", (name, value))
-                    pointer_cursor = await connection.execute(_POINTERS, (list(question.models),))
-                    cursor = connection.cursor(row_factory=dict_row)
-                    await cursor.execute(question.sql.format_map(tables), question.parameters)
-                    await connection.execute("commit")
-                rows = _rows(await pointer_cursor.fetchall(), await cursor.fetchall())
-        except psycopg.errors.UndefinedTable:
-            self._generations.clear()
+            for attempt in range(_ATTEMPTS):
+                try:
+                    rows = await self._primary.ask(tenant, question)
+                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                    # A restarted server leaves dead connections in the pool; a read may simply be repeated.
+                    if attempt == _ATTEMPTS - 1:
+                        raise StoreUnavailable(str(error)) from error
+                    await self._primary.pool.check()
+                    continue
+                if rows is not None:
+                    self._epoch = rows.epoch
+                    return rows
+        except PoolTimeout as error:
+            raise StoreUnavailable(str(error)) from error
+        raise StoreUnavailable(f"no live generation of {', '.join(question.models)}: is a projection worker running?")
+
+    async def _read_replica(self, tenant: str, question: Question, least: LogPosition | None) -> Rows | None:
+        """Return what the replica answers; None when there is none, or when the primary is to be asked."""
+        if self._replica is None or not question.models or time.monotonic() < self._replica_away_until:
+            return None  # what is no read model has no position either: the primary has all of it
+        try:
+            # Twice: at first it is not known which generations the replica has.
+            rows = await self._replica.ask(tenant, question) or await self._replica.ask(tenant, question)
+        except psycopg.errors.SerializationFailure:
+            return None  # what it replays was in the way
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            self._replica_away_until = time.monotonic() + _AWAY_SECONDS
+            log.warning("replica.away", error=str(error))
             return None
-        if rows.generations != generations:
-            self._generations |= rows.generations
+        # A replica of a server that is gone may show a history that no longer exists.
+        is_of_this_history = rows is not None and rows.epoch == (self._epoch if least is None else least.epoch)
+        if rows is None or not is_of_this_history or (least is not None and rows.position < least.position):
             return None
         return rows
-
-    async def _live_generations(self, models: Sequence[str]) -> dict[str, int]:
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(_LIVE, (list(models),), prepare=True)
-            return dict(await cursor.fetchall())
-
-
-def _rows(pointers: Sequence[Any], rows: Sequence[dict[str, Any]]) -> Rows:
-    return Rows(
-        rows=rows,
-        generations={pointer[0]: pointer[1] for pointer in pointers},
-        positions={pointer[0]: pointer[2] for pointer in pointers},
-        definitions={pointer[0]: pointer[3] for pointer in pointers},
-        epoch=pointers[0][4] if pointers else "",
-        parked=sum(pointer[5] for pointer in pointers),
-    )

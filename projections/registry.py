@@ -28,6 +28,11 @@ def read_models_of(event_class: type[Event]) -> list[str]:
     return [projection.NAME for projection in _READ_MODELS if event_class in projection.EVENTS]
 
 
+def topics_of_read_models() -> dict[str, list[str]]:
+    """Return by the name of each rebuildable projection the topics of the events that it takes."""
+    return {projection.NAME: [each.TOPIC for each in projection.EVENTS] for projection in _READ_MODELS}
+
+
 def build_projections(
     *, text_leg: SearchTextLeg, vector_leg: SearchVectorLeg, wake_documents: Callable[[], None]
 ) -> list[Projection]:

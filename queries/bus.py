@@ -10,15 +10,30 @@ from opentelemetry import trace
 
 from domain.shared.access import Actor
 from eventstore.position import LogPosition
+from queries.answers import EncodedAnswer
+from queries.cache import AnswerCache
 from queries.errors import PositionInTheFuture, PositionNotReached
 from queries.message import Answer, Asking, Query, QueryHandler
-from queries.ports import Reached, ReadModels, StreamReader
+from queries.ports import Question, Reached, Reading, ReadModels, StreamReader
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("varve.queries")
 
 _FIRST_PAUSE = 0.004
 _LONGEST_PAUSE = 0.05
+
+
+class _Since:
+    """Read models as they were at a position or later, whichever server answers."""
+
+    def __init__(self, read_models: ReadModels, least: LogPosition) -> None:
+        self._read_models = read_models
+        self._least = least
+        self.reached = read_models.reached
+        self.check_epoch = read_models.check_epoch
+
+    async def read(self, actor: Actor, question: Question, least: LogPosition | None = None) -> Reading:
+        return await self._read_models.read(actor, question, least or self._least)
 
 
 class QueryBus:
@@ -31,11 +46,22 @@ class QueryBus:
         read_models: ReadModels,
         streams: StreamReader,
         wait_seconds: float,
+        cache: AnswerCache,
     ) -> None:
+        self.cache = cache
         self._handlers = handlers
         self._read_models = read_models
         self._streams = streams
         self._wait_seconds = wait_seconds
+
+    async def answer(self, query: Query, actor: Actor, min_position: str | None = None) -> EncodedAnswer:
+        """Return what `ask` does, encoded; it may be an answer that was kept and is still good.
+
+        Raises:
+            Exception: those of `ask`.
+        """
+        actor.require(query.PERMISSION)
+        return await self.cache.answer(query, actor, min_position, lambda: self.ask(query, actor, min_position))
 
     async def ask(self, query: Query, actor: Actor, min_position: str | None = None) -> Answer[Any]:
         """Answer `query` with what the read models hold at the position token `min_position` or later.
@@ -52,19 +78,20 @@ class QueryBus:
             span.set_attribute("varve.query", type(query).__name__)
             span.set_attribute("varve.tenant", actor.tenant)
             actor.require(query.PERMISSION)
+            read_models = self._read_models
             if min_position is not None:
-                await self._wait(query.models(), min_position)
-            asking = Asking(actor, self._read_models, self._streams)
+                read_models = _Since(read_models, await self._wait(query.models(), min_position))
+            asking = Asking(actor, read_models, self._streams)
             answer: Answer[Any] = await self._handlers[type(query)](query, asking)
             return answer
 
-    async def _wait(self, models: Sequence[str], token: str) -> None:
+    async def _wait(self, models: Sequence[str], token: str) -> LogPosition:
         deadline = time.monotonic() + self._wait_seconds
         pause = _FIRST_PAUSE
         while True:
             reached, wanted = await self._look(models, token)
             if reached.position >= wanted.position:
-                return
+                return wanted
             if time.monotonic() > deadline:
                 raise PositionNotReached(", ".join(models), wanted, LogPosition(reached.epoch, reached.position))
             await asyncio.sleep(pause)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from domain.shared.access import Actor
+from eventstore.position import LogPosition
 from eventstore.stream_reader import StreamEvents
 
 Row = dict[str, Any]
@@ -64,7 +65,7 @@ class Reached(Protocol):
 class ReadModels(Protocol):
     """Answers questions as the reader role, in one tenant, from one generation of each model."""
 
-    async def read(self, actor: Actor, question: Question) -> Reading: ...
+    async def read(self, actor: Actor, question: Question, least: LogPosition | None = None) -> Reading: ...
 
     async def reached(self, models: Sequence[str]) -> Reached: ...
 
@@ -75,3 +76,47 @@ class StreamReader(Protocol):
     """Reads one stream of the log as the reader role, in one tenant."""
 
     async def stream(self, tenant: str, stream: str) -> StreamEvents: ...
+
+
+class Changes(Protocol):
+    """Knows for which tenants and read models the log has news, as of a moment ago."""
+
+    def is_known(self) -> bool: ...
+
+    async def know(self) -> bool: ...
+
+    def is_current(
+        self, tenant: str, positions: Mapping[str, int], generations: Mapping[str, int], epoch: str, /
+    ) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What a list of kept answers shows of one, and its bytes; `kind` is the query's name."""
+
+    kind: str
+    results: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSummary:
+    """One of the answers that are kept for all processes; `expires_in_seconds` is the rest of its time."""
+
+    kind: str
+    query_hash: str
+    results: int
+    hits: int
+    expires_in_seconds: float
+
+
+class SharedAnswers(Protocol):
+    """Keeps answers where other processes find them. It may lose any of them, and never fails: it has none then."""
+
+    async def get(self, tenant: str, query_hash: str, /) -> bytes | None: ...
+
+    def put(self, tenant: str, query_hash: str, answer: KeptAnswer, /) -> None: ...
+
+    def note_hit(self, tenant: str, query_hash: str, /) -> None: ...
+
+    async def list(self, tenant: str, limit: int, /) -> Sequence[KeptSummary]: ...

@@ -9,15 +9,25 @@ from queries.knowledge.entry_list import GetEntry, ListEntries, get_entry, list_
 from queries.knowledge.history import GetHistory, GetStateAt, get_history, get_state_at
 from queries.message import Query, QueryHandler
 from queries.operations.commands import GetCommand, get_command
+from queries.operations.kept_answers import ListKeptAnswers, kept_answers_handler
 from queries.operations.parked import ListParkedEvents, list_parked_events
 from queries.operations.projections import ListProjections, list_projections
+from queries.ports import SharedAnswers
 from queries.search.message import Search
 
 
-def build_handlers(search: QueryHandler[Search, Any]) -> dict[type[Query], QueryHandler[Any, Any]]:
-    """Return the handlers; `search` has the embedding model and the analyzer that the index was made with."""
+def build_handlers(
+    search: QueryHandler[Search, Any], shared: SharedAnswers
+) -> dict[type[Query], QueryHandler[Any, Any]]:
+    """Return the handlers.
+
+    Args:
+        search: has the embedding model and the analyzer that the index was made with.
+        shared: where answers are kept.
+    """
     return {
         Search: search,
+        ListKeptAnswers: kept_answers_handler(shared),
         GetEntry: get_entry,
         ListEntries: list_entries,
         GetDocument: get_document,

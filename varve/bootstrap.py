@@ -35,20 +35,23 @@ from eventstore.mapper import EventTypes
 from eventstore.snapshots import AggregateTypes, SnapshotTaker
 from eventstore.stream_reader import TenantStreams
 from eventstore.voiding import EventVoided
-from eventstore.wake import WakeSender
+from eventstore.wake import WakeListener, WakeSender
+from projections.changes import ReadModelChanges
 from projections.definition import Projection
 from projections.engine import Engine
 from projections.knowledge.document_jobs import JOB_KIND
 from projections.live import LiveReadModels
-from projections.registry import REBUILDABLE, build_projections
+from projections.registry import REBUILDABLE, build_projections, topics_of_read_models
 from projections.search.sources import Contents, SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 from queries.bus import QueryBus
+from queries.cache import AnswerCache
 from queries.registry import build_handlers as build_query_handlers
 from queries.search.search import SearchSettings, search_handler
 from varve.pools import open_pool
 from varve.settings import DatabaseRole, Settings
+from varve.shared_answers import RedisAnswers
 from varve.system import SystemClock, TimeOrderedIds
 from workers.actors import LOOK_AT_DOCUMENTS, LOOK_AT_LOG
 from workers.blobs import Blobs, BlobTooLarge, StoredBlob
@@ -71,6 +74,9 @@ _READER_CONNECTIONS = 8
 _PROJECTOR_CONNECTIONS = 8
 _DOCUMENT_CONNECTIONS = 4
 _DOCUMENTS_AT_ONCE = 2
+_KEPT_SECONDS = 300.0
+"""How long a process keeps an answer that nobody asks for; it is dropped before when it is no longer good."""
+_SHARED_ANSWER_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,7 @@ async def open_platform(
     *,
     on_append: Callable[[], None] = lambda: None,
     reader_connections: int = _READER_CONNECTIONS,
+    keeps_answers: bool = False,
 ) -> AsyncIterator[Platform]:
     """Open the connections that commands and queries need.
 
@@ -109,6 +116,7 @@ async def open_platform(
         broker: the process's own, if it has one.
         on_append: called after every durable append, before its command is answered.
         reader_connections: how many queries run at once.
+        keeps_answers: whether the same question may be answered with the same bytes for as long as they are good.
     """
     async with AsyncExitStack() as stack:
         application = stack.enter_context(open_application(settings, "varve_writer"))
@@ -130,7 +138,15 @@ async def open_platform(
         appender = await stack.enter_async_context(
             open_appender(settings.role_url("varve_writer"), application.mapper, appended, aggregates.clear)
         )
-        read_models = LiveReadModels(reader)
+        replica = None
+        if settings.read_database_url is not None:
+            replica = await stack.enter_async_context(
+                open_pool(settings, "varve_reader", reader_connections, replica=True)
+            )
+        read_models = LiveReadModels(reader, replica)
+        search = search_handler(asking_embedder, TextAnalyzer(), SearchSettings())
+        shared = await stack.enter_async_context(_open_shared_answers(settings))
+        cache = await stack.enter_async_context(_open_cache(settings, reader, shared, is_used=keeps_answers))
         yield Platform(
             settings=settings,
             commands=CommandBus(
@@ -142,10 +158,11 @@ async def open_platform(
                 key_seconds=settings.idempotency_hours * 3600,
             ),
             queries=QueryBus(
-                handlers=build_query_handlers(search_handler(asking_embedder, TextAnalyzer(), SearchSettings())),
+                handlers=build_query_handlers(search, shared),
                 read_models=read_models,
                 streams=TenantStreams(reader, application.event_types),
                 wait_seconds=settings.wait_seconds,
+                cache=cache,
             ),
             read_models=read_models,
             repository=repository,
@@ -165,9 +182,9 @@ async def open_api_services(
     """Open what the HTTP layer is given; the arguments are those of `open_platform`."""
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(
-            open_platform(settings, on_append=on_append, reader_connections=reader_connections)
+            open_platform(settings, on_append=on_append, reader_connections=reader_connections, keeps_answers=True)
         )
-        cache = await stack.enter_async_context(redis.asyncio.Redis.from_url(settings.required_redis_url()))
+        redis_client = await stack.enter_async_context(redis.asyncio.Redis.from_url(settings.required_redis_url()))
         run_beside(stack, _warm_up(platform.embedder))
 
         async def postgres_answers() -> None:
@@ -175,7 +192,7 @@ async def open_api_services(
                 await connection.execute("select varve.head()")
 
         async def redis_answers() -> None:
-            await cache.ping()
+            await redis_client.ping()
 
         yield Services(
             commands=platform.commands,
@@ -275,6 +292,41 @@ async def open_document_work(
             ),
             embeddings=EmbeddingRequests(platform.embedder, pool),
             housekeeping=Housekeeping(pool, platform.blobs),
+        )
+
+
+@asynccontextmanager
+async def _open_shared_answers(settings: Settings) -> AsyncIterator[RedisAnswers]:
+    """Open what keeps answers in Redis. It connects when it is first asked, and gives up soon when nobody answers."""
+    client = redis.asyncio.Redis.from_url(
+        settings.required_redis_url(),
+        socket_timeout=_SHARED_ANSWER_SECONDS,
+        socket_connect_timeout=_SHARED_ANSWER_SECONDS,
+        retry=None,
+    )
+    async with client, AsyncExitStack() as stack:
+        answers = RedisAnswers(client, seconds=settings.cache_seconds)
+        run_beside(stack, answers.run())
+        yield answers
+
+
+@asynccontextmanager
+async def _open_cache(
+    settings: Settings, reader: AsyncConnectionPool[Any], shared: RedisAnswers, *, is_used: bool
+) -> AsyncIterator[AnswerCache]:
+    """Open what keeps answers in this process; it follows the log only while it `is_used`."""
+    age = settings.cache_age_ms / 1000 if is_used else 0.0
+    changes = ReadModelChanges(reader, topics_of_read_models(), seconds=age)
+    async with AsyncExitStack() as stack:
+        if age:
+            listener = WakeListener(settings.role_url("varve_reader"), changes.wake)
+            run_beside(stack, changes.run(), listener.run())
+        yield AnswerCache(
+            changes,
+            shared,
+            most_bytes=settings.cache_megabytes * 1_000_000,
+            seconds=_KEPT_SECONDS,
+            together_seconds=age,
         )
 
 

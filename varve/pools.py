@@ -14,6 +14,7 @@ from varve.settings import DatabaseRole, Settings
 
 # After this the pool waits for the next request instead of trying at ever longer intervals, and tries at once then.
 _RECONNECT_SECONDS = 2.0
+_REPLICA_WAIT_SECONDS = 1.0  # the primary answers then
 
 # Rows of a book take longer than any request; a worker that is stopped meanwhile loses its sessions at the takeover.
 _LONGER: Mapping[DatabaseRole, Mapping[str, str]] = {
@@ -26,8 +27,10 @@ def session_limits(role: DatabaseRole) -> Mapping[str, str]:
     return {**SESSION_LIMITS, **_LONGER.get(role, {})}
 
 
-def connecting(settings: Settings, role: DatabaseRole) -> tuple[str, Mapping[str, Any]]:
+def connecting(settings: Settings, role: DatabaseRole, *, replica: bool = False) -> tuple[str, Mapping[str, Any]]:
     """Return where `role` connects to, PgBouncer if there is one, and what else its sessions are opened with."""
+    if replica:
+        return settings.read_role_url(role), {"options": as_options(session_limits(role))}
     pooled_url = settings.pooled_role_url(role)
     if pooled_url is None:
         return settings.role_url(role), {"options": as_options(session_limits(role))}
@@ -37,7 +40,7 @@ def connecting(settings: Settings, role: DatabaseRole) -> tuple[str, Mapping[str
 
 @asynccontextmanager
 async def open_pool(
-    settings: Settings, role: DatabaseRole, size: int, application_name: str = "varve"
+    settings: Settings, role: DatabaseRole, size: int, application_name: str = "varve", *, replica: bool = False
 ) -> AsyncIterator[AsyncConnectionPool[Any]]:
     """Open a pool of up to `size` connections in autocommit mode; it reconnects by itself.
 
@@ -48,6 +51,7 @@ async def open_pool(
         role: who the connections are.
         size: the most connections.
         application_name: what PostgreSQL shows of them, 63 bytes at the most.
+        replica: connect to the replica, which may be away; then the pool opens none until it is back.
     """
 
     async def require_open(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -57,18 +61,18 @@ async def open_pool(
             await pool.check()  # what ended one has ended the others too, most likely
             raise
 
-    url, arguments = connecting(settings, role)
+    url, arguments = connecting(settings, role, replica=replica)
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
         url,
         connection_class=PipelineConnection,
         min_size=1,
         max_size=size,
-        timeout=10.0,
+        timeout=_REPLICA_WAIT_SECONDS if replica else 10.0,
         reconnect_timeout=_RECONNECT_SECONDS,
         kwargs={"autocommit": True, "application_name": application_name, **arguments},
         check=require_open,
         open=False,
-        name=role,
+        name=f"{role} replica" if replica else role,
     )
     async with pool:
         yield pool

@@ -35,6 +35,12 @@ class Settings(BaseSettings):
             "appends, notifications, migrations and tools go straight to `database_url`."
         ),
     ] = None
+    read_database_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="A streaming replica of the database, for queries; the primary answers what the replica can't."
+        ),
+    ] = None
     pooled_prepared_statements: Annotated[
         bool, Field(description="Off for PgBouncer older than 1.22, and where its `max_prepared_statements` is 0.")
     ] = True
@@ -74,6 +80,14 @@ class Settings(BaseSettings):
         int, Field(ge=32, le=8192, description="The longest text that the embedding server's model reads.")
     ] = 512
     idempotency_hours: Annotated[int, Field(ge=1, le=24 * 365)] = 24
+    cache_age_ms: Annotated[
+        int,
+        Field(ge=0, le=10_000, description="How much older than the read model a kept answer may be; 0 keeps none."),
+    ] = 250
+    cache_megabytes: Annotated[int, Field(ge=1, description="Of kept answers in each API process.")] = 64
+    cache_seconds: Annotated[
+        int, Field(ge=1, description="How long Redis keeps the answers of lists and searches.")
+    ] = 1800
     wait_seconds: Annotated[float, Field(gt=0, le=60, description="The longest wait for X-Min-Position.")] = 5.0
     max_upload_bytes: Annotated[int, Field(ge=1)] = 50_000_000
     max_body_bytes: Annotated[int, Field(ge=1)] = 10_000_000
@@ -113,6 +127,16 @@ class Settings(BaseSettings):
     def role_url(self, role: DatabaseRole) -> str:
         """Return the URL of the database itself for one of our roles, whose password is derived from the secret key."""
         return self._as_role(self.required_database_url(), role)
+
+    def read_role_url(self, role: DatabaseRole) -> str:
+        """Return the URL of the replica for one of our roles.
+
+        Raises:
+            MissingSettingError: there is none.
+        """
+        if self.read_database_url is None:
+            raise MissingSettingError("read_database_url")
+        return self._as_role(self.read_database_url.get_secret_value(), role)
 
     def pooled_role_url(self, role: DatabaseRole) -> str | None:
         """Return the URL of the pooler for one of our roles, None where there is none."""

@@ -10,7 +10,7 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import format_span_id, format_trace_id
 from structlog.typing import EventDict, WrappedLogger
@@ -52,8 +52,9 @@ def of_process(settings: Settings, service: str) -> Iterator[None]:
 
 
 def install_tracer(service: str, *processors: SpanProcessor) -> TracerProvider:
-    """Make this process's tracer, with `processors` that take its spans."""
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    """Make this process's tracer, with `processors` that take its spans; without any, a span is its ids alone."""
+    sampler = sampling.ALWAYS_ON if processors else sampling.ALWAYS_OFF
+    provider = TracerProvider(sampler, Resource.create({"service.name": service}))
     for processor in processors:
         provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)

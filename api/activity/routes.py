@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from api.requests import ActorOf, MinPosition, ServicesOf
-from api.responses import value_of
+from api.answers import AskerOf
 from queries.activity.user_activity import Activity, ListActivity
 
 router = APIRouter(tags=["activity"])
@@ -17,14 +16,7 @@ class ActivityPage(BaseModel):
     next_cursor: str | None
 
 
-@router.get("/activity")
-async def list_activity(
-    query: Annotated[ListActivity, Query()],
-    actor: ActorOf,
-    services: ServicesOf,
-    response: Response,
-    min_position: MinPosition = None,
-) -> ActivityPage:
+@router.get("/activity", response_model=ActivityPage)
+async def list_activity(query: Annotated[ListActivity, Query()], asker: AskerOf) -> Response:
     """Return what `user` did, newest first; without `user` everybody's, for those who may see it."""
-    page = value_of(await services.queries.ask(query, actor, min_position), response)
-    return ActivityPage(items=page.items, next_cursor=page.next_cursor)
+    return await asker.answer(query)

@@ -10,8 +10,9 @@ from fastapi import APIRouter, File, Form, Header, Query, Request, Response, Upl
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf, build_command_request, require_key
-from api.responses import CommandOutcome, no_content, outcome, value_of
+from api.answers import AskerOf
+from api.requests import ActorOf, CommandRequestOf, ServicesOf, build_command_request, require_key
+from api.responses import CommandOutcome, no_content, outcome
 from commands.knowledge.delete_document import DeleteDocument
 from commands.knowledge.reprocess_document import ReprocessDocument
 from commands.knowledge.upload_document import UploadDocument
@@ -81,48 +82,26 @@ async def upload_document(
     return outcome(answer, response, f"/api/v1/documents/{answer.aggregate_id}")
 
 
-@router.get("/documents")
-async def list_documents(
-    query: Annotated[ListDocuments, Query()],
-    actor: ActorOf,
-    services: ServicesOf,
-    response: Response,
-    min_position: MinPosition = None,
-) -> DocumentPage:
-    page = value_of(await services.queries.ask(query, actor, min_position), response)
-    return DocumentPage(items=page.items, next_cursor=page.next_cursor)
+@router.get("/documents", response_model=DocumentPage)
+async def list_documents(query: Annotated[ListDocuments, Query()], asker: AskerOf) -> Response:
+    return await asker.answer(query)
 
 
-@router.get("/documents/{document_id}")
+@router.get("/documents/{document_id}", response_model=DocumentView)
 async def get_document(
     document_id: UUID,
-    actor: ActorOf,
-    services: ServicesOf,
-    response: Response,
+    asker: AskerOf,
     wait: Annotated[
         Literal["processed"] | None, Query(description="Wait, bounded, until it is processed or has failed.")
     ] = None,
-    min_position: MinPosition = None,
-) -> DocumentView:
-    query = GetDocument(document_id=document_id, wait_seconds=_WAIT_SECONDS if wait else 0)
-    document: DocumentView = value_of(await services.queries.ask(query, actor, min_position), response)
-    response.headers["ETag"] = f'"{document.version}"'
-    return document
+) -> Response:
+    return await asker.answer(GetDocument(document_id=document_id, wait_seconds=_WAIT_SECONDS if wait else 0))
 
 
-@router.get("/documents/{document_id}/chunks")
-async def list_chunks(
-    query: Annotated[ChunkPaging, Query()],
-    document_id: UUID,
-    actor: ActorOf,
-    services: ServicesOf,
-    response: Response,
-    min_position: MinPosition = None,
-) -> ChunkPage:
+@router.get("/documents/{document_id}/chunks", response_model=ChunkPage)
+async def list_chunks(query: Annotated[ChunkPaging, Query()], document_id: UUID, asker: AskerOf) -> Response:
     """Return the document's passages in order."""
-    asked = ListDocumentChunks(document_id=document_id, **query.model_dump())
-    page = value_of(await services.queries.ask(asked, actor, min_position), response)
-    return ChunkPage(items=page.items, next_cursor=page.next_cursor)
+    return await asker.answer(ListDocumentChunks(document_id=document_id, **query.model_dump()))
 
 
 @router.post("/documents/{document_id}/reprocess", status_code=HTTPStatus.ACCEPTED)

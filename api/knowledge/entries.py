@@ -7,8 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf
-from api.responses import CommandOutcome, no_content, outcome, value_of
+from api.answers import AskerOf
+from api.requests import CommandRequestOf, ServicesOf
+from api.responses import CommandOutcome, no_content, outcome
 from commands.knowledge.create_entry import MAX_BATCH, CreateKnowledgeEntries, CreateKnowledgeEntry
 from commands.knowledge.delete_entry import DeleteKnowledgeEntry
 from commands.knowledge.link_entries import LinkKnowledgeEntries, UnlinkKnowledgeEntries
@@ -66,25 +67,14 @@ async def create_entries(
     return BatchOutcome(**outcome(answer, response).model_dump(), entry_ids=entry_ids)
 
 
-@router.get("/entries")
-async def list_entries(
-    query: Annotated[ListEntries, Query()],
-    actor: ActorOf,
-    services: ServicesOf,
-    response: Response,
-    min_position: MinPosition = None,
-) -> EntryPage:
-    page = value_of(await services.queries.ask(query, actor, min_position), response)
-    return EntryPage(items=page.items, next_cursor=page.next_cursor)
+@router.get("/entries", response_model=EntryPage)
+async def list_entries(query: Annotated[ListEntries, Query()], asker: AskerOf) -> Response:
+    return await asker.answer(query)
 
 
-@router.get("/entries/{entry_id}")
-async def get_entry(
-    entry_id: UUID, actor: ActorOf, services: ServicesOf, response: Response, min_position: MinPosition = None
-) -> EntryView:
-    entry: EntryView = value_of(await services.queries.ask(GetEntry(entry_id=entry_id), actor, min_position), response)
-    response.headers["ETag"] = f'"{entry.version}"'
-    return entry
+@router.get("/entries/{entry_id}", response_model=EntryView)
+async def get_entry(entry_id: UUID, asker: AskerOf) -> Response:
+    return await asker.answer(GetEntry(entry_id=entry_id))
 
 
 @router.patch("/entries/{entry_id}")
@@ -124,35 +114,27 @@ async def unlink_entries(
     return no_content(await services.commands.execute(UnlinkKnowledgeEntries(entry_id=entry_id, link=link), sent))
 
 
-@router.get("/{kind}/{aggregate_id}/history")
+@router.get("/{kind}/{aggregate_id}/history", response_model=HistoryPage)
 async def get_history(
     query: Annotated[HistoryPaging, Query()],
     kind: Literal["entries", "documents"],
     aggregate_id: UUID,
-    actor: ActorOf,
-    services: ServicesOf,
-    response: Response,
-) -> HistoryPage:
+    asker: AskerOf,
+) -> Response:
     """Return the events of the aggregate, oldest first; a page of long events may have fewer than `limit`."""
-    asked = GetHistory(kind=_KINDS[kind], aggregate_id=aggregate_id, **query.model_dump())
-    page = value_of(await services.queries.ask(asked, actor), response)
-    return HistoryPage(items=page.items, next_cursor=page.next_cursor)
+    return await asker.answer(GetHistory(kind=_KINDS[kind], aggregate_id=aggregate_id, **query.model_dump()))
 
 
-@router.get("/{kind}/{aggregate_id}/state")
+@router.get("/{kind}/{aggregate_id}/state", response_model=StateAt)
 async def get_state(
     kind: Literal["entries", "documents"],
     aggregate_id: UUID,
-    actor: ActorOf,
-    services: ServicesOf,
-    response: Response,
+    asker: AskerOf,
     version: Annotated[int | None, Query(ge=1)] = None,
     at: AwareDatetime | None = None,
-) -> StateAt:
+) -> Response:
     """Return the state after a version or at a time, folded from the events themselves."""
-    query = GetStateAt(kind=_KINDS[kind], aggregate_id=aggregate_id, version=version, at=at)
-    state: StateAt = value_of(await services.queries.ask(query, actor), response)
-    return state
+    return await asker.answer(GetStateAt(kind=_KINDS[kind], aggregate_id=aggregate_id, version=version, at=at))
 
 
 _KINDS: dict[str, Literal["entry", "document"]] = {"entries": "entry", "documents": "document"}

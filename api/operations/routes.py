@@ -7,8 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.requests import ActorOf, CommandRequestOf, ServicesOf
-from api.responses import CommandOutcome, outcome, value_of
+from api.answers import AskerOf
+from api.requests import CommandRequestOf, ServicesOf
+from api.responses import CommandOutcome, outcome
 from api.services import Services
 from commands.message import Command, CommandRequest
 from commands.operations.projections import (
@@ -22,6 +23,7 @@ from commands.operations.projections import (
 )
 from domain.operations.events import PositionToken, ProjectionName, Reason
 from queries.operations.commands import CommandView, GetCommand
+from queries.operations.kept_answers import KeptAnswerView, ListKeptAnswers
 from queries.operations.parked import ListParkedEvents, ParkedEvent
 from queries.operations.projections import LaneView, ListProjections
 
@@ -56,17 +58,21 @@ class ParkedPage(BaseModel):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
-@router.get("/commands/{command_id}")
-async def get_command(command_id: UUID, actor: ActorOf, services: ServicesOf, response: Response) -> CommandView:
-    command: CommandView = value_of(await services.queries.ask(GetCommand(command_id=command_id), actor), response)
-    return command
+@router.get("/commands/{command_id}", response_model=CommandView)
+async def get_command(command_id: UUID, asker: AskerOf) -> Response:
+    return await asker.answer(GetCommand(command_id=command_id))
 
 
-@router.get("/admin/projections")
-async def list_projections(actor: ActorOf, services: ServicesOf, response: Response) -> list[LaneView]:
+@router.get("/admin/answers", response_model=list[KeptAnswerView])
+async def list_kept_answers(query: Annotated[ListKeptAnswers, Query()], asker: AskerOf) -> Response:
+    """Return the answers to your tenant's searches and lists that are kept, with how often they were given again."""
+    return await asker.answer(query)
+
+
+@router.get("/admin/projections", response_model=list[LaneView])
+async def list_projections(asker: AskerOf) -> Response:
     """Return every lane of every generation, with its position and its distance from the log's end."""
-    lanes: list[LaneView] = value_of(await services.queries.ask(ListProjections(), actor), response)
-    return lanes
+    return await asker.answer(ListProjections())
 
 
 @router.post("/admin/projections/{name}/rebuilds", status_code=HTTPStatus.ACCEPTED)
@@ -109,14 +115,10 @@ async def resume_projection(
     return await _ask(ResumeProjection(projection=name), sent, services, response)
 
 
-@router.get("/admin/projections/{name}/parked")
-async def list_parked_events(
-    name: ProjectionName, page: Annotated[ParkedPage, Query()], actor: ActorOf, services: ServicesOf, response: Response
-) -> list[ParkedEvent]:
+@router.get("/admin/projections/{name}/parked", response_model=list[ParkedEvent])
+async def list_parked_events(name: ProjectionName, page: Annotated[ParkedPage, Query()], asker: AskerOf) -> Response:
     """Return what is put aside of your tenant; `varve projections parked` shows all, with the errors' stacks."""
-    query = ListParkedEvents(projection=name, after=page.after, limit=page.limit)
-    parked: list[ParkedEvent] = value_of(await services.queries.ask(query, actor), response)
-    return parked
+    return await asker.answer(ListParkedEvents(projection=name, after=page.after, limit=page.limit))
 
 
 @router.post("/admin/projections/{name}/retries", status_code=HTTPStatus.ACCEPTED)

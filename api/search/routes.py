@@ -4,21 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api.requests import ActorOf, MinPosition, ServicesOf
-from api.responses import value_of
+from api.answers import AskerOf
 from queries.search.message import Search, SearchResults
 
 router = APIRouter(tags=["search"])
 
 
-@router.get("/search")
-async def search(
-    query: Annotated[Search, Query()],
-    actor: ActorOf,
-    services: ServicesOf,
-    response: Response,
-    min_position: MinPosition = None,
-) -> SearchResults:
+@router.get("/search", response_model=SearchResults)
+async def search(query: Annotated[Search, Query()], asker: AskerOf) -> Response:
     """Search entries and documents: by meaning, by words, or by both."""
-    results: SearchResults = value_of(await services.queries.ask(query, actor, min_position), response)
-    return results
+    return await asker.answer(query)

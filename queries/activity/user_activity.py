@@ -30,6 +30,7 @@ class Activity(BaseModel):
 class ListActivity(Query):
     PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
     MODELS: ClassVar[tuple[str, ...]] = (_MODEL,)
+    IS_SHARED: ClassVar[bool] = True
 
     user: Text | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50

@@ -33,6 +33,7 @@ class ChunkView(BaseModel):
 class ListDocumentChunks(Query):
     PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
     MODELS: ClassVar[tuple[str, ...]] = (_DOCUMENTS, _CHUNKS)
+    IS_SHARED: ClassVar[bool] = True
 
     document_id: UUID
     limit: Annotated[int, Field(ge=1, le=500)] = 100

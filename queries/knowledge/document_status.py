@@ -15,7 +15,7 @@ from domain.knowledge.values import Sha256
 from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label
 from queries.access import visible_to
-from queries.message import Answer, Asking, Page, Query, answer_of
+from queries.message import Answer, Asking, Page, Query, Versioned, answer_of
 from queries.paging import Order, page_of
 from queries.ports import Question
 
@@ -33,9 +33,7 @@ class Failure(BaseModel):
     message: str
 
 
-class DocumentView(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class DocumentView(Versioned):
     document_id: UUID
     owner: str
     visibility: Visibility
@@ -52,7 +50,6 @@ class DocumentView(BaseModel):
     characters: int | None
     pages: int | None
     chunk_count: int | None
-    version: int
     created_at: datetime
     updated_at: datetime
 
@@ -66,12 +63,16 @@ class GetDocument(Query):
     document_id: UUID
     wait_seconds: Annotated[float, Field(ge=0, le=60)] = 0
 
+    def may_be_kept(self) -> bool:
+        return not self.wait_seconds
+
 
 class ListDocuments(Query):
     """Documents that are not deleted, or those of one status, by any of the filters together."""
 
     PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
     MODELS: ClassVar[tuple[str, ...]] = (_MODEL,)
+    IS_SHARED: ClassVar[bool] = True
 
     status: DocumentStatus | None = None
     category: Label | None = None

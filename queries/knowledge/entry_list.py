@@ -10,7 +10,7 @@ from domain.knowledge.errors import EntryNotFound
 from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label, Text
 from queries.access import visible_to
-from queries.message import Answer, Asking, Page, Query, answer_of
+from queries.message import Answer, Asking, Page, Query, Versioned, answer_of
 from queries.paging import Order, page_of
 from queries.ports import Question
 
@@ -24,9 +24,7 @@ class EntryLink(BaseModel):
     relation: str
 
 
-class EntryView(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class EntryView(Versioned):
     entry_id: UUID
     owner: str
     visibility: Visibility
@@ -38,7 +36,6 @@ class EntryView(BaseModel):
     attributes: dict[str, JsonValue]
     links: list[EntryLink]
     is_active: bool
-    version: int
     created_at: datetime
     updated_at: datetime
 
@@ -55,6 +52,7 @@ class ListEntries(Query):
 
     PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
     MODELS: ClassVar[tuple[str, ...]] = (_MODEL,)
+    IS_SHARED: ClassVar[bool] = True
 
     entity_type: Label | None = None
     category: Label | None = None

@@ -26,6 +26,7 @@ class Search(Query):
 
     PERMISSION: ClassVar[Permission] = Permission.KNOWLEDGE_READ
     MODELS: ClassVar[tuple[str, ...]] = (TEXT, VECTOR)
+    IS_SHARED: ClassVar[bool] = True
 
     q: Annotated[Text, Field(min_length=1, max_length=1000)]
     mode: Mode = "hybrid"

@@ -234,4 +234,13 @@ class _Searching:
             model=self._embedder.model.key,
         )
         parked = sum(reading.parked for reading in self._readings.values())
-        return Answer(results, min(positions.values()), epoch, parked)
+        # Without a leg it is not kept: the next one may have both.
+        made_of = () if degraded else self._readings.values()
+        return Answer(
+            results,
+            min(positions.values()),
+            epoch,
+            parked,
+            {model: position for reading in made_of for model, position in reading.positions.items()},
+            {model: number for reading in made_of for model, number in reading.generations.items()},
+        )

@@ -63,6 +63,7 @@ async def test_a_position_before_a_fork_is_still_good_and_answered_in_the_new_hi
     entry = await create_entry(ann)
     assert (await ann.get(entry.url, headers=entry.seen)).is_success
     begins = await restore(settings)
+    await asyncio.sleep(settings.cache_age_ms / 1000)
     read = await ann.get(entry.url, headers=entry.seen)
     assert (read.status_code, read.headers["X-Position"]) == (200, str(begins))
 

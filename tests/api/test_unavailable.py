@@ -13,7 +13,7 @@ KEY = {"Idempotency-Key": "sent-again"}
 @pytest.fixture
 async def shut(settings, services, api):
     """Take the database away and give it back."""
-    api.state.services.queries._read_models._pool.timeout = 1.0  # how long a request waits for a connection
+    api.state.services.queries._read_models._primary.pool.timeout = 1.0  # how long a request waits for a connection
     name = settings.required_database_url().partition("?")[0].rpartition("/")[2]
     async with await psycopg.AsyncConnection.connect(services.admin_database_url, autocommit=True) as server:
 

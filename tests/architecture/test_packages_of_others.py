@@ -40,6 +40,7 @@ ONLY_IN: dict[str, dict[str, str]] = {
     "redis": {
         "workers": "the broker's errors are translated where messages are sent",
         "varve.bootstrap": "the health check's client is made in the composition root",
+        "varve.shared_answers": "the second level of the cache stands behind a port of the queries",
         "varve.embedded": "the embedded server is asked whether it is up",
     },
     "eventsourcing": {

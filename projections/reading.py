@@ -1,0 +1,128 @@
+"""Asks one server, the primary or a replica, about read models: rows and what they are of, in one statement."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+import psycopg
+from psycopg.rows import RowMaker
+from psycopg_pool import AsyncConnectionPool
+
+from projections.definition import Generation
+
+_LIVE = "select projection, generation from varve.generations where status = 'live' and projection = any (%s)"
+# One statement, one snapshot: a client that goes on with the answer's position finds there what the rows have shown.
+# The outer side of the join is run first, and sets the tenant that the inner side's row-level security asks for; in
+# another order the question would be refused.
+_ASK = """
+select r.reading, q.*
+from varve.begin_reading(%(reading_tenant)s, %(reading_models)s) r (reading)
+left join lateral (select true as is_row, question.* from ({sql}) question) q on true
+"""
+_SET = "select set_config(%s, %s, true)"
+_COLUMNS_BEFORE = 2
+"""The columns of an answer that are not the question's: what it is of, and whether there is a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of an answer, and by model the generation that they are of, its position and its definition."""
+
+    rows: Sequence[dict[str, Any]]
+    generations: Mapping[str, int]
+    positions: Mapping[str, int]
+    definitions: Mapping[str, str]
+    epoch: str
+    parked: int
+    """How many events of the tenant the models have put aside, and with them what waits behind."""
+
+    @property
+    def position(self) -> int:
+        """The position that every model has reached."""
+        return min(self.positions.values(), default=0)
+
+
+class Question(Protocol):
+    @property
+    def models(self) -> tuple[str, ...]: ...
+    @property
+    def sql(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def settings(self) -> Mapping[str, str]: ...
+
+
+class ReadServer:
+    """The read models of one server, which may be another's replica and so behind it, in its generations too."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self.pool = pool
+        self._generations: dict[str, int] = {}
+
+    async def ask(self, tenant: str, question: Question) -> Rows | None:
+        """Return the rows of `question` in one tenant; None when another generation is live than was thought.
+
+        The SQL is made for the generations that were live at the last reading, and what it answers says which ones are.
+
+        Raises:
+            psycopg.Error, PoolTimeout: the server did not answer.
+        """
+        generations = {model: self._generations.get(model, 0) for model in question.models}
+        if 0 in generations.values():
+            self._generations |= await self._live_generations(question.models)
+            return None
+        try:
+            rows = await self._ask(tenant, question, generations)
+        except psycopg.errors.UndefinedTable:
+            self._generations.clear()
+            return None
+        if rows.generations != generations:
+            self._generations |= rows.generations
+            return None
+        return rows
+
+    async def _ask(self, tenant: str, question: Question, generations: Mapping[str, int]) -> Rows:
+        tables = {model: _Tables(Generation(model, number)) for model, number in generations.items()}
+        sql = _ASK.format(sql=question.sql.format_map(tables))
+        parameters = {"reading_tenant": tenant, "reading_models": list(question.models), **question.parameters}
+        async with self.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=_answers)
+            if not question.settings:
+                await cursor.execute(sql, parameters)
+            else:
+                async with connection.pipeline():  # one transaction, at whose end the settings are gone
+                    for name, value in question.settings.items():
+                        await connection.execute(_SET, (name, value))
+                    await cursor.execute(sql, parameters)
+            answers = await cursor.fetchall()
+        rows = [row for _, row in answers if row is not None]
+        return Rows(rows=rows, **orjson.loads(answers[0][0]))
+
+    async def _live_generations(self, models: Sequence[str]) -> dict[str, int]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(_LIVE, (list(models),), prepare=True)
+            return dict(await cursor.fetchall())
+
+
+class _Tables:
+    """Stands for a model in the SQL of a question: its attributes are the tables of a generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    def __getattr__(self, name: str) -> str:
+        return self._generation.table(name)
+
+
+def _answers(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[tuple[str, dict[str, Any] | None]]:
+    """Make of each row what the answer is of, and the question's row, if it is one."""
+    names = [column.name for column in cursor.description or ()][_COLUMNS_BEFORE:]
+
+    def answer(values: Sequence[Any]) -> tuple[str, dict[str, Any] | None]:
+        reading, is_row, *own = values
+        return reading, dict(zip(names, own, strict=True)) if is_row else None
+
+    make: Callable[[Sequence[Any]], tuple[str, dict[str, Any] | None]] = answer
+    return make
