@@ -13,7 +13,8 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -79,9 +80,7 @@ async def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
             return functools.partial(Connection.open, f"http://{system.api_host}:{system.api_port}", token)
 
         body = json.dumps(await client.get(f"/entries/{ids[0]}"), separators=(",", ":")).encode()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "body.json")
-            path.write_bytes(body)
+        with _file_of(body) as path:
             async with (
                 serving("bytes", str(path)) as bytes_url,
                 serving("query", system.role_url("varve_admin"), table) as query_url,
@@ -141,6 +140,14 @@ async def _compare(
         "scans_of_the_table": scanned,
         "ratios": [round(ratio, 3) for ratio in ratios],
     }
+
+
+@contextmanager
+def _file_of(content: bytes) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "body.json")
+        path.write_bytes(content)
+        yield path
 
 
 async def _scans(url: str, table: str) -> int:

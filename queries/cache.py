@@ -45,6 +45,15 @@ class _Entry:
         return len(self.answer.body)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    query: Query
+    actor: Actor
+    key: str
+    min_position: str | None
+    make: Make
+
+
 def key_of(query: Query, actor: Actor) -> str:
     """Return what tells apart questions of a tenant: the query, its parameters, and who asks with which roles."""
     asked = f"{type(query).__name__}\n{actor.user}\n{','.join(sorted(actor.roles))}\n{query.model_dump_json()}"
@@ -100,28 +109,29 @@ class AnswerCache:
         """
         if not query.may_be_kept() or not await self._changes.know():
             return EncodedAnswer.of(await make())
-        key = key_of(query, actor)
-        kept = self.kept(actor.tenant, key, min_position) or await self._kept_by_others(query, actor, key, min_position)
+        asked = _Asked(query, actor, key_of(query, actor), min_position, make)
+        kept = self.kept(actor.tenant, asked.key, min_position)
         if kept is not None:
             return kept
-        _uses.add(1, _NOWHERE)
-        if min_position is not None:
-            return self._keep(query, actor, key, await make())
-        return await self._made_together(query, actor, key, make)
+        return await (self._found_or_made(asked) if min_position else self._together(asked))
 
-    async def _made_together(self, query: Query, actor: Actor, key: str, make: Make) -> EncodedAnswer:
-        began, task = self._making.get((actor.tenant, key), (0.0, None))
-        now = time.monotonic()
+    async def _together(self, asked: _Asked) -> EncodedAnswer:
+        """Wait for the answer that is in the making for the same question, unless that has taken too long already."""
+        key, now = (asked.actor.tenant, asked.key), time.monotonic()
+        began, task = self._making.get(key, (0.0, None))
         if task is None or now - began > self._together_seconds:
-
-            async def made() -> EncodedAnswer:
-                return self._keep(query, actor, key, await make())
-
-            task = asyncio.create_task(made(), name="answer")
-            self._making[actor.tenant, key] = now, task
-            task.add_done_callback(lambda done: self._forget_making((actor.tenant, key), done))
+            task = asyncio.create_task(self._found_or_made(asked), name="answer")
+            self._making[key] = now, task
+            task.add_done_callback(lambda done: self._forget_making(key, done))
         # Shielded, because others wait for the same answer when one request is given up.
         return await asyncio.shield(task)
+
+    async def _found_or_made(self, asked: _Asked) -> EncodedAnswer:
+        found = await self._kept_by_others(asked) if asked.query.IS_SHARED else None
+        if found is not None:
+            return found
+        _uses.add(1, _NOWHERE)
+        return self._keep(asked, await asked.make())
 
     def _forget_making(self, key: tuple[str, str], done: asyncio.Task[EncodedAnswer]) -> None:
         if not done.cancelled():
@@ -129,18 +139,17 @@ class AnswerCache:
         if self._making.get(key, (0.0, None))[1] is done:
             del self._making[key]
 
-    async def _kept_by_others(
-        self, query: Query, actor: Actor, key: str, min_position: str | None
-    ) -> EncodedAnswer | None:
-        content = await self._shared.get(actor.tenant, key) if query.IS_SHARED else None
+    async def _kept_by_others(self, asked: _Asked) -> EncodedAnswer | None:
+        tenant = asked.actor.tenant
+        content = await self._shared.get(tenant, asked.key)
         if content is None:
             return None
-        entry = self._decoded(actor.tenant, content)
-        if not self._is_good(entry, min_position):
+        entry = self._decoded(tenant, content)
+        if not self._is_good(entry, asked.min_position):
             return None
-        self._put((actor.tenant, key), entry)
+        self._put((tenant, asked.key), entry)
         _uses.add(1, _IN_REDIS)
-        self._shared.note_hit(actor.tenant, key)
+        self._shared.note_hit(tenant, asked.key)
         return entry.answer
 
     def _is_good(self, entry: _Entry, min_position: str | None) -> bool:
@@ -153,26 +162,26 @@ class AnswerCache:
                 return False
         return self._changes.is_current(entry.tenant, entry.positions, entry.generations, entry.epoch)
 
-    def _keep(self, query: Query, actor: Actor, key: str, made: Answer[Any]) -> EncodedAnswer:
+    def _keep(self, asked: _Asked, made: Answer[Any]) -> EncodedAnswer:
         """Keep an answer that lacks nothing; what lacks parked events changes without an event of its own."""
-        answer = EncodedAnswer.of(made)
-        if not made.positions or made.parked:
+        answer, tenant = EncodedAnswer.of(made), asked.actor.tenant
+        is_whole = made.positions and not made.parked
+        if not is_whole or not self._changes.is_current(tenant, made.positions, made.generations, made.epoch):
             return answer
         entry = _Entry(
-            answer,
-            actor.tenant,
-            made.epoch,
-            made.positions,
-            made.generations,
-            made.position,
-            query.IS_SHARED,
-            time.monotonic() + self._seconds,
+            answer=answer,
+            tenant=tenant,
+            epoch=made.epoch,
+            positions=made.positions,
+            generations=made.generations,
+            position=made.position,
+            is_shared=asked.query.IS_SHARED,
+            kept_until=time.monotonic() + self._seconds,
         )
-        if not self._changes.is_current(entry.tenant, entry.positions, entry.generations, entry.epoch):
-            return answer  # the models are behind the log
-        self._put((actor.tenant, key), entry)
-        if query.IS_SHARED:
-            self._shared.put(actor.tenant, key, KeptAnswer(type(query).__name__, answer.results, _encoded(entry)))
+        self._put((tenant, asked.key), entry)
+        if entry.is_shared:
+            kind = type(asked.query).__name__
+            self._shared.put(tenant, asked.key, KeptAnswer(kind, answer.results, _encoded(entry)))
         return answer
 
     def _put(self, key: tuple[str, str], entry: _Entry) -> None:
