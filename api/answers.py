@@ -1,10 +1,9 @@
 """Answers of queries: sent as the bytes that they were encoded to, and again as long as they are good."""
 
 from collections import OrderedDict
-from typing import Annotated, Final
+from typing import Any, Final
 
-from fastapi import Depends, Header, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials
+from fastapi import Request, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,10 +12,23 @@ from api.requests import bearer
 from api.services import Services
 from domain.shared.access import Actor
 from queries.answers import EncodedAnswer
-from queries.cache import AnswerCache, key_of
+from queries.cache import AnswerCache, Asked, Key
 from queries.message import Query
 
 MIN_POSITION = "X-Min-Position"
+ASKED: Final[dict[str, Any]] = {
+    "security": [{bearer.scheme_name: []}],
+    "parameters": [
+        {
+            "name": MIN_POSITION,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": "Wait, bounded, until the answer reflects this position.",
+        }
+    ],
+}
+"""What every query takes besides its parameters, for the OpenAPI document."""
 _MOST_REQUESTS: Final = 50_000
 
 RequestKey = tuple[str, str, frozenset[str], str, bytes]
@@ -29,16 +41,16 @@ class KnownRequests:
     """
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[RequestKey, str] = OrderedDict()
+        self._keys: OrderedDict[RequestKey, Key] = OrderedDict()
 
-    def get(self, scope: Scope, actor: Actor) -> str | None:
-        """Return the `key_of` the question."""
+    def get(self, scope: Scope, actor: Actor) -> Key | None:
+        """Return the key of the question."""
         return self._keys.get(_request(scope, actor))
 
-    def note(self, scope: Scope, actor: Actor, query: Query) -> None:
+    def note(self, scope: Scope, asked: Asked) -> None:
         """Note what a request that was answered has asked."""
-        if query.may_be_kept():
-            self._keys[_request(scope, actor)] = key_of(query, actor)
+        if asked.query.may_be_kept():
+            self._keys[_request(scope, asked.actor)] = asked.key
             if len(self._keys) > _MOST_REQUESTS:
                 self._keys.popitem(last=False)
 
@@ -57,7 +69,7 @@ class KeptAnswers:
             key = None if actor is None else self._requests.get(scope, actor)
             if key is not None and actor is not None:
                 min_position = Headers(scope=scope).get(MIN_POSITION)
-                answer = self._cache.kept(actor.tenant, key, min_position)
+                answer = self._cache.kept(key, min_position)
                 if answer is not None:
                     await send({"type": "http.response.start", "status": 200, "headers": _headers(answer)})
                     await send({"type": "http.response.body", "body": answer.body})
@@ -65,37 +77,20 @@ class KeptAnswers:
         await self._app(scope, receive, send)
 
 
-class Asker:
-    """Asks for whom a request speaks, and answers it."""
+async def answer_query(query: Query, request: Request) -> Response:
+    """Ask `query` for whom the request speaks; answer with the position that it reflects and what is missing of it.
 
-    def __init__(self, request: Request, min_position: str | None) -> None:
-        self._request = request
-        self._min_position = min_position
-
-    async def answer(self, query: Query) -> Response:
-        """Return the answer to `query`, with the position that it reflects and what is missing of it."""
-        state, actor = self._request.app.state, actor_of(self._request)
-        services: Services = state.services
-        requests: KnownRequests = state.known_requests
-        encoded = await services.queries.answer(query, actor, self._min_position)
-        requests.note(self._request.scope, actor, query)
-        response = Response(encoded.body)
-        response.raw_headers = _headers(encoded)
-        return response
-
-
-async def asker(
-    request: Request,
-    _: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    min_position: Annotated[
-        str | None, Header(alias=MIN_POSITION, description="Wait, bounded, until the answer reflects this position.")
-    ] = None,
-) -> Asker:
-    """Return who asks for the request; that it is not a class keeps FastAPI from making it in a thread."""
-    return Asker(request, min_position)
-
-
-AskerOf = Annotated[Asker, Depends(asker)]
+    What it takes from the request is not declared to FastAPI as dependencies, which would take as long as a read:
+    `ASKED` says it in the OpenAPI document.
+    """
+    services: Services = request.app.state.services
+    requests: KnownRequests = request.app.state.known_requests
+    asked = Asked(query, actor_of(request), request.headers.get(MIN_POSITION))
+    encoded = await services.queries.answer(asked)
+    requests.note(request.scope, asked)
+    response = Response(encoded.body)
+    response.raw_headers = _headers(encoded)
+    return response
 
 
 def _headers(answer: EncodedAnswer) -> list[tuple[bytes, bytes]]:

@@ -1,6 +1,6 @@
 """Asks one server, the primary or a replica, about read models: rows and what they are of, in one statement."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ _LIVE = "select projection, generation from varve.generations where status = 'li
 # another order the question would be refused.
 _ASK = """
 select r.reading, q.*
-from varve.begin_reading(%(reading_tenant)s, %(reading_models)s) r (reading)
+from varve.begin_reading(%(reading_tenant)s, %(reading_models)s::text[]) r (reading)
 left join lateral (select true as is_row, question.* from ({sql}) question) q on true
 """
 _SET = "select set_config(%s, %s, true)"
@@ -86,7 +86,8 @@ class ReadServer:
     async def _ask(self, tenant: str, question: Question, generations: Mapping[str, int]) -> Rows:
         tables = {model: _Tables(Generation(model, number)) for model, number in generations.items()}
         sql = _ASK.format(sql=question.sql.format_map(tables))
-        parameters = {"reading_tenant": tenant, "reading_models": list(question.models), **question.parameters}
+        models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
+        parameters = {"reading_tenant": tenant, "reading_models": models, **question.parameters}
         async with self.pool.connection() as connection:
             cursor = connection.cursor(row_factory=_answers)
             if not question.settings:
@@ -118,11 +119,12 @@ class _Tables:
 
 def _answers(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[tuple[str, dict[str, Any] | None]]:
     """Make of each row what the answer is of, and the question's row, if it is one."""
-    names = [column.name for column in cursor.description or ()][_COLUMNS_BEFORE:]
+    result = cursor.pgresult
+    encoded = [result.fname(column) for column in range(_COLUMNS_BEFORE, result.nfields)] if result else []
+    names = [(name or b"").decode() for name in encoded]
 
     def answer(values: Sequence[Any]) -> tuple[str, dict[str, Any] | None]:
         reading, is_row, *own = values
         return reading, dict(zip(names, own, strict=True)) if is_row else None
 
-    make: Callable[[Sequence[Any]], tuple[str, dict[str, Any] | None]] = answer
-    return make
+    return answer

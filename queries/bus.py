@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -11,7 +12,7 @@ from opentelemetry import trace
 from domain.shared.access import Actor
 from eventstore.position import LogPosition
 from queries.answers import EncodedAnswer
-from queries.cache import AnswerCache
+from queries.cache import AnswerCache, Asked
 from queries.errors import PositionInTheFuture, PositionNotReached
 from queries.message import Answer, Asking, Query, QueryHandler
 from queries.ports import Question, Reached, Reading, ReadModels, StreamReader
@@ -21,6 +22,14 @@ tracer = trace.get_tracer("varve.queries")
 
 _FIRST_PAUSE = 0.004
 _LONGEST_PAUSE = 0.05
+
+
+def _span() -> AbstractContextManager[trace.Span]:
+    """Return a span, unless the request's own is dropped: then it would be made for nothing."""
+    request = trace.get_current_span()
+    if request.get_span_context().is_valid and not request.is_recording():
+        return nullcontext(trace.INVALID_SPAN)
+    return tracer.start_as_current_span("query.ask")
 
 
 class _Since:
@@ -54,14 +63,14 @@ class QueryBus:
         self._streams = streams
         self._wait_seconds = wait_seconds
 
-    async def answer(self, query: Query, actor: Actor, min_position: str | None = None) -> EncodedAnswer:
+    async def answer(self, asked: Asked) -> EncodedAnswer:
         """Return what `ask` does, encoded; it may be an answer that was kept and is still good.
 
         Raises:
             Exception: those of `ask`.
         """
-        actor.require(query.PERMISSION)
-        return await self.cache.answer(query, actor, min_position, lambda: self.ask(query, actor, min_position))
+        asked.actor.require(asked.query.PERMISSION)
+        return await self.cache.answer(asked, lambda: self.ask(asked.query, asked.actor, asked.min_position))
 
     async def ask(self, query: Query, actor: Actor, min_position: str | None = None) -> Answer[Any]:
         """Answer `query` with what the read models hold at the position token `min_position` or later.
@@ -74,7 +83,7 @@ class QueryBus:
             ForeignEpoch: the token is of a part of an older history that no longer exists.
             StoreUnavailable: the database can't be reached.
         """
-        with tracer.start_as_current_span("query.ask") as span:
+        with _span() as span:
             span.set_attribute("varve.query", type(query).__name__)
             span.set_attribute("varve.tenant", actor.tenant)
             actor.require(query.PERMISSION)

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ _uses = metrics.get_meter("varve.queries").create_counter(
 _IN_PROCESS, _IN_REDIS, _NOWHERE = ({"varve.cache.level": level} for level in ("process", "shared", "none"))
 
 Make = Callable[[], Awaitable[Answer[Any]]]
+Key = tuple[Hashable, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +38,39 @@ class _Entry:
     positions: Mapping[str, int]
     generations: Mapping[str, int]
     position: int
-    is_shared: bool
     kept_until: float
+    query_hash: str | None
+    """By which other processes find it; None when they don't."""
 
     @property
     def size(self) -> int:
         return len(self.answer.body)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+@dataclass(frozen=True)
+class Asked:
+    """A question, who asks it, and the position token that the answer has to reflect, if any."""
+
     query: Query
     actor: Actor
-    key: str
-    min_position: str | None
-    make: Make
+    min_position: str | None = None
 
+    @property
+    def key(self) -> Key:
+        """What tells apart questions: the query, its parameters, and who asks with which roles."""
+        actor = self.actor
+        return (actor.tenant, actor.user, actor.roles, type(self.query), *self.query.__dict__.values())
 
-def key_of(query: Query, actor: Actor) -> str:
-    """Return what tells apart questions of a tenant: the query, its parameters, and who asks with which roles."""
-    asked = f"{type(query).__name__}\n{actor.user}\n{','.join(sorted(actor.roles))}\n{query.model_dump_json()}"
-    return hashlib.sha256(asked.encode()).hexdigest()
+    @property
+    def query_hash(self) -> str:
+        """What stands for the key within its tenant, in other processes and in lists of kept answers."""
+        query, actor = self.query, self.actor
+        asker = f"{type(query).__name__}\n{actor.user}\n{','.join(sorted(actor.roles))}\n"
+        return hashlib.sha256(asker.encode() + query.model_dump_json().encode()).hexdigest()
 
 
 class AnswerCache:
-    """Gives answers that are kept, and has those that are not made once for all who ask for them at that moment."""
+    """Gives answers that are kept, and has lists and searches made once for all who ask for them at that moment."""
 
     def __init__(
         self,
@@ -86,71 +95,66 @@ class AnswerCache:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._together_seconds = together_seconds
-        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._bytes = 0
-        self._making: dict[tuple[str, str], tuple[float, asyncio.Task[EncodedAnswer]]] = {}
+        self._making: dict[Key, tuple[float, asyncio.Task[EncodedAnswer]]] = {}
 
-    def kept(self, tenant: str, key: str, min_position: str | None) -> EncodedAnswer | None:
-        """Return the answer that this process has for `key_of` a question, if it is good and as new as is wanted."""
-        entry = self._entries.get((tenant, key))
+    def kept(self, key: Key, min_position: str | None) -> EncodedAnswer | None:
+        """Return the answer that this process has for a question's key, if it is good and as new as is wanted."""
+        entry = self._entries.get(key)
         if entry is None or not self._changes.is_known() or not self._is_good(entry, min_position):
             return None
-        self._entries.move_to_end((tenant, key))
+        self._entries.move_to_end(key)
         _uses.add(1, _IN_PROCESS)
-        if entry.is_shared:
-            self._shared.note_hit(tenant, key)
+        if entry.query_hash is not None:
+            self._shared.note_hit(entry.tenant, entry.query_hash)
         return entry.answer
 
-    async def answer(self, query: Query, actor: Actor, min_position: str | None, make: Make) -> EncodedAnswer:
+    async def answer(self, asked: Asked, make: Make) -> EncodedAnswer:
         """Return an answer that is kept, or what `make` returns; that is kept then.
 
         Raises:
             Exception: whatever `make` raises.
         """
-        if not query.may_be_kept() or not await self._changes.know():
+        if not asked.query.may_be_kept() or not await self._changes.know():
             return EncodedAnswer.of(await make())
-        asked = _Asked(query, actor, key_of(query, actor), min_position, make)
-        kept = self.kept(actor.tenant, asked.key, min_position)
+        key = asked.key
+        kept = self.kept(key, asked.min_position)
         if kept is not None:
             return kept
-        return await (self._found_or_made(asked) if min_position else self._together(asked))
+        if asked.min_position is not None or not asked.query.IS_SHARED:
+            return await self._found_or_made(asked, key, make)
+        return await self._together(asked, key, make)
 
-    async def _together(self, asked: _Asked) -> EncodedAnswer:
+    async def _together(self, asked: Asked, key: Key, make: Make) -> EncodedAnswer:
         """Wait for the answer that is in the making for the same question, unless that has taken too long already."""
-        key, now = (asked.actor.tenant, asked.key), time.monotonic()
+        now = time.monotonic()
         began, task = self._making.get(key, (0.0, None))
         if task is None or now - began > self._together_seconds:
-            task = asyncio.create_task(self._found_or_made(asked), name="answer")
+            task = asyncio.create_task(self._found_or_made(asked, key, make), name="answer")
             self._making[key] = now, task
             task.add_done_callback(lambda done: self._forget_making(key, done))
         # Shielded, because others wait for the same answer when one request is given up.
         return await asyncio.shield(task)
 
-    async def _found_or_made(self, asked: _Asked) -> EncodedAnswer:
-        found = await self._kept_by_others(asked) if asked.query.IS_SHARED else None
-        if found is not None:
-            return found
-        _uses.add(1, _NOWHERE)
-        return self._keep(asked, await asked.make())
-
-    def _forget_making(self, key: tuple[str, str], done: asyncio.Task[EncodedAnswer]) -> None:
+    def _forget_making(self, key: Key, done: asyncio.Task[EncodedAnswer]) -> None:
         if not done.cancelled():
             done.exception()  # told to everybody who waited, if anybody still did
         if self._making.get(key, (0.0, None))[1] is done:
             del self._making[key]
 
-    async def _kept_by_others(self, asked: _Asked) -> EncodedAnswer | None:
-        tenant = asked.actor.tenant
-        content = await self._shared.get(tenant, asked.key)
-        if content is None:
-            return None
-        entry = self._decoded(tenant, content)
-        if not self._is_good(entry, asked.min_position):
-            return None
-        self._put((tenant, asked.key), entry)
-        _uses.add(1, _IN_REDIS)
-        self._shared.note_hit(tenant, asked.key)
-        return entry.answer
+    async def _found_or_made(self, asked: Asked, key: Key, make: Make) -> EncodedAnswer:
+        query_hash = asked.query_hash if asked.query.IS_SHARED else None
+        if query_hash is not None:
+            content = await self._shared.get(asked.actor.tenant, query_hash)
+            entry = None if content is None else self._decoded(asked.actor.tenant, query_hash, content)
+            if entry is not None and self._is_good(entry, asked.min_position):
+                self._put(key, entry)
+                _uses.add(1, _IN_REDIS)
+                self._shared.note_hit(entry.tenant, query_hash)
+                return entry.answer
+        _uses.add(1, _NOWHERE)
+        return self._keep(asked, key, query_hash, await make())
 
     def _is_good(self, entry: _Entry, min_position: str | None) -> bool:
         if time.monotonic() > entry.kept_until:
@@ -162,7 +166,7 @@ class AnswerCache:
                 return False
         return self._changes.is_current(entry.tenant, entry.positions, entry.generations, entry.epoch)
 
-    def _keep(self, asked: _Asked, made: Answer[Any]) -> EncodedAnswer:
+    def _keep(self, asked: Asked, key: Key, query_hash: str | None, made: Answer[Any]) -> EncodedAnswer:
         """Keep an answer that lacks nothing; what lacks parked events changes without an event of its own."""
         answer, tenant = EncodedAnswer.of(made), asked.actor.tenant
         is_whole = made.positions and not made.parked
@@ -175,16 +179,16 @@ class AnswerCache:
             positions=made.positions,
             generations=made.generations,
             position=made.position,
-            is_shared=asked.query.IS_SHARED,
             kept_until=time.monotonic() + self._seconds,
+            query_hash=query_hash,
         )
-        self._put((tenant, asked.key), entry)
-        if entry.is_shared:
+        self._put(key, entry)
+        if query_hash is not None:
             kind = type(asked.query).__name__
-            self._shared.put(tenant, asked.key, KeptAnswer(kind, answer.results, _encoded(entry)))
+            self._shared.put(tenant, query_hash, KeptAnswer(kind, answer.results, _encoded(entry)))
         return answer
 
-    def _put(self, key: tuple[str, str], entry: _Entry) -> None:
+    def _put(self, key: Key, entry: _Entry) -> None:
         before = self._entries.pop(key, None)
         self._bytes += entry.size - (before.size if before else 0)
         self._entries[key] = entry
@@ -192,12 +196,16 @@ class AnswerCache:
             _, dropped = self._entries.popitem(last=False)
             self._bytes -= dropped.size
 
-    def _decoded(self, tenant: str, content: bytes) -> _Entry:
+    def _decoded(self, tenant: str, query_hash: str, content: bytes) -> _Entry:
         head, _, body = content.partition(b"\n")
         fields = orjson.loads(head)
         answer = EncodedAnswer(body=body, **fields.pop("answer"))
         return _Entry(
-            **fields, answer=answer, tenant=tenant, is_shared=True, kept_until=time.monotonic() + self._seconds
+            **fields,
+            answer=answer,
+            tenant=tenant,
+            kept_until=time.monotonic() + self._seconds,
+            query_hash=query_hash,
         )
 
 

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import psycopg
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from eventstore.pipelines import PipelineConnection
@@ -70,12 +72,17 @@ async def open_pool(
         timeout=_REPLICA_WAIT_SECONDS if replica else 10.0,
         reconnect_timeout=_RECONNECT_SECONDS,
         kwargs={"autocommit": True, "application_name": application_name, **arguments},
+        configure=_configure,
         check=require_open,
         open=False,
         name=f"{role} replica" if replica else role,
     )
     async with pool:
         yield pool
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    set_json_loads(orjson.loads, connection)
 
 
 def _require_open(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from api.answers import AskerOf
+from api.answers import ASKED, answer_query
 from queries.activity.user_activity import Activity, ListActivity
 
 router = APIRouter(tags=["activity"])
@@ -16,7 +16,7 @@ class ActivityPage(BaseModel):
     next_cursor: str | None
 
 
-@router.get("/activity", response_model=ActivityPage)
-async def list_activity(query: Annotated[ListActivity, Query()], asker: AskerOf) -> Response:
+@router.get("/activity", response_model=ActivityPage, openapi_extra=ASKED)
+async def list_activity(query: Annotated[ListActivity, Query()], request: Request) -> Response:
     """Return what `user` did, newest first; without `user` everybody's, for those who may see it."""
-    return await asker.answer(query)
+    return await answer_query(query, request)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, Form, Header, Query, Request, Response, Upl
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.answers import AskerOf
+from api.answers import ASKED, answer_query
 from api.requests import ActorOf, CommandRequestOf, ServicesOf, build_command_request, require_key
 from api.responses import CommandOutcome, no_content, outcome
 from commands.knowledge.delete_document import DeleteDocument
@@ -82,26 +82,26 @@ async def upload_document(
     return outcome(answer, response, f"/api/v1/documents/{answer.aggregate_id}")
 
 
-@router.get("/documents", response_model=DocumentPage)
-async def list_documents(query: Annotated[ListDocuments, Query()], asker: AskerOf) -> Response:
-    return await asker.answer(query)
+@router.get("/documents", response_model=DocumentPage, openapi_extra=ASKED)
+async def list_documents(query: Annotated[ListDocuments, Query()], request: Request) -> Response:
+    return await answer_query(query, request)
 
 
-@router.get("/documents/{document_id}", response_model=DocumentView)
+@router.get("/documents/{document_id}", response_model=DocumentView, openapi_extra=ASKED)
 async def get_document(
     document_id: UUID,
-    asker: AskerOf,
+    request: Request,
     wait: Annotated[
         Literal["processed"] | None, Query(description="Wait, bounded, until it is processed or has failed.")
     ] = None,
 ) -> Response:
-    return await asker.answer(GetDocument(document_id=document_id, wait_seconds=_WAIT_SECONDS if wait else 0))
+    return await answer_query(GetDocument(document_id=document_id, wait_seconds=_WAIT_SECONDS if wait else 0), request)
 
 
-@router.get("/documents/{document_id}/chunks", response_model=ChunkPage)
-async def list_chunks(query: Annotated[ChunkPaging, Query()], document_id: UUID, asker: AskerOf) -> Response:
+@router.get("/documents/{document_id}/chunks", response_model=ChunkPage, openapi_extra=ASKED)
+async def list_chunks(query: Annotated[ChunkPaging, Query()], document_id: UUID, request: Request) -> Response:
     """Return the document's passages in order."""
-    return await asker.answer(ListDocumentChunks(document_id=document_id, **query.model_dump()))
+    return await answer_query(ListDocumentChunks(document_id=document_id, **query.model_dump()), request)
 
 
 @router.post("/documents/{document_id}/reprocess", status_code=HTTPStatus.ACCEPTED)

@@ -4,10 +4,10 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.answers import AskerOf
+from api.answers import ASKED, answer_query
 from api.requests import CommandRequestOf, ServicesOf
 from api.responses import CommandOutcome, no_content, outcome
 from commands.knowledge.create_entry import MAX_BATCH, CreateKnowledgeEntries, CreateKnowledgeEntry
@@ -49,6 +49,11 @@ class HistoryPage(BaseModel):
     next_cursor: str | None
 
 
+@router.get("/entries/{entry_id}", response_model=EntryView, openapi_extra=ASKED)
+async def get_entry(entry_id: UUID, request: Request) -> Response:
+    return await answer_query(GetEntry(entry_id=entry_id), request)
+
+
 @router.post("/entries", status_code=HTTPStatus.CREATED)
 async def create_entry(
     body: NewEntry, sent: CommandRequestOf, services: ServicesOf, response: Response
@@ -67,14 +72,9 @@ async def create_entries(
     return BatchOutcome(**outcome(answer, response).model_dump(), entry_ids=entry_ids)
 
 
-@router.get("/entries", response_model=EntryPage)
-async def list_entries(query: Annotated[ListEntries, Query()], asker: AskerOf) -> Response:
-    return await asker.answer(query)
-
-
-@router.get("/entries/{entry_id}", response_model=EntryView)
-async def get_entry(entry_id: UUID, asker: AskerOf) -> Response:
-    return await asker.answer(GetEntry(entry_id=entry_id))
+@router.get("/entries", response_model=EntryPage, openapi_extra=ASKED)
+async def list_entries(query: Annotated[ListEntries, Query()], request: Request) -> Response:
+    return await answer_query(query, request)
 
 
 @router.patch("/entries/{entry_id}")
@@ -114,27 +114,27 @@ async def unlink_entries(
     return no_content(await services.commands.execute(UnlinkKnowledgeEntries(entry_id=entry_id, link=link), sent))
 
 
-@router.get("/{kind}/{aggregate_id}/history", response_model=HistoryPage)
+@router.get("/{kind}/{aggregate_id}/history", response_model=HistoryPage, openapi_extra=ASKED)
 async def get_history(
     query: Annotated[HistoryPaging, Query()],
     kind: Literal["entries", "documents"],
     aggregate_id: UUID,
-    asker: AskerOf,
+    request: Request,
 ) -> Response:
     """Return the events of the aggregate, oldest first; a page of long events may have fewer than `limit`."""
-    return await asker.answer(GetHistory(kind=_KINDS[kind], aggregate_id=aggregate_id, **query.model_dump()))
+    return await answer_query(GetHistory(kind=_KINDS[kind], aggregate_id=aggregate_id, **query.model_dump()), request)
 
 
-@router.get("/{kind}/{aggregate_id}/state", response_model=StateAt)
+@router.get("/{kind}/{aggregate_id}/state", response_model=StateAt, openapi_extra=ASKED)
 async def get_state(
     kind: Literal["entries", "documents"],
     aggregate_id: UUID,
-    asker: AskerOf,
+    request: Request,
     version: Annotated[int | None, Query(ge=1)] = None,
     at: AwareDatetime | None = None,
 ) -> Response:
     """Return the state after a version or at a time, folded from the events themselves."""
-    return await asker.answer(GetStateAt(kind=_KINDS[kind], aggregate_id=aggregate_id, version=version, at=at))
+    return await answer_query(GetStateAt(kind=_KINDS[kind], aggregate_id=aggregate_id, version=version, at=at), request)
 
 
 _KINDS: dict[str, Literal["entry", "document"]] = {"entries": "entry", "documents": "document"}

@@ -4,10 +4,10 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import AskerOf
+from api.answers import ASKED, answer_query
 from api.requests import CommandRequestOf, ServicesOf
 from api.responses import CommandOutcome, outcome
 from api.services import Services
@@ -58,21 +58,21 @@ class ParkedPage(BaseModel):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
-@router.get("/commands/{command_id}", response_model=CommandView)
-async def get_command(command_id: UUID, asker: AskerOf) -> Response:
-    return await asker.answer(GetCommand(command_id=command_id))
+@router.get("/commands/{command_id}", response_model=CommandView, openapi_extra=ASKED)
+async def get_command(command_id: UUID, request: Request) -> Response:
+    return await answer_query(GetCommand(command_id=command_id), request)
 
 
-@router.get("/admin/answers", response_model=list[KeptAnswerView])
-async def list_kept_answers(query: Annotated[ListKeptAnswers, Query()], asker: AskerOf) -> Response:
+@router.get("/admin/answers", response_model=list[KeptAnswerView], openapi_extra=ASKED)
+async def list_kept_answers(query: Annotated[ListKeptAnswers, Query()], request: Request) -> Response:
     """Return the answers to your tenant's searches and lists that are kept, with how often they were given again."""
-    return await asker.answer(query)
+    return await answer_query(query, request)
 
 
-@router.get("/admin/projections", response_model=list[LaneView])
-async def list_projections(asker: AskerOf) -> Response:
+@router.get("/admin/projections", response_model=list[LaneView], openapi_extra=ASKED)
+async def list_projections(request: Request) -> Response:
     """Return every lane of every generation, with its position and its distance from the log's end."""
-    return await asker.answer(ListProjections())
+    return await answer_query(ListProjections(), request)
 
 
 @router.post("/admin/projections/{name}/rebuilds", status_code=HTTPStatus.ACCEPTED)
@@ -115,10 +115,10 @@ async def resume_projection(
     return await _ask(ResumeProjection(projection=name), sent, services, response)
 
 
-@router.get("/admin/projections/{name}/parked", response_model=list[ParkedEvent])
-async def list_parked_events(name: ProjectionName, page: Annotated[ParkedPage, Query()], asker: AskerOf) -> Response:
+@router.get("/admin/projections/{name}/parked", response_model=list[ParkedEvent], openapi_extra=ASKED)
+async def list_parked_events(name: ProjectionName, page: Annotated[ParkedPage, Query()], request: Request) -> Response:
     """Return what is put aside of your tenant; `varve projections parked` shows all, with the errors' stacks."""
-    return await asker.answer(ListParkedEvents(projection=name, after=page.after, limit=page.limit))
+    return await answer_query(ListParkedEvents(projection=name, after=page.after, limit=page.limit), request)
 
 
 @router.post("/admin/projections/{name}/retries", status_code=HTTPStatus.ACCEPTED)

@@ -2,15 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from api.answers import AskerOf
+from api.answers import ASKED, answer_query
 from queries.search.message import Search, SearchResults
 
 router = APIRouter(tags=["search"])
 
 
-@router.get("/search", response_model=SearchResults)
-async def search(query: Annotated[Search, Query()], asker: AskerOf) -> Response:
+@router.get("/search", response_model=SearchResults, openapi_extra=ASKED)
+async def search(query: Annotated[Search, Query()], request: Request) -> Response:
     """Search entries and documents: by meaning, by words, or by both."""
-    return await asker.answer(query)
+    return await answer_query(query, request)

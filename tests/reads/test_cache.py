@@ -19,6 +19,7 @@ from eventstore.errors import InvalidPosition
 from eventstore.position import LogPosition
 from projections.changes import ReadModelChanges
 from projections.registry import topics_of_read_models
+from queries.cache import Asked
 from queries.knowledge.document_status import GetDocument
 from queries.knowledge.entry_list import GetEntry, ListEntries
 from queries.message import Answer, answer_of
@@ -40,7 +41,7 @@ NAMES = Question((VIEW,), f"select name from {{{VIEW}.entries}}")
 SLOW_NAMES = Question((VIEW,), f"select name from (select pg_sleep(1)) slept cross join {{{VIEW}.entries}}")
 
 
-class Asked:
+class Questions:
     """Asks a platform through its cache, and counts how often an answer had to be made."""
 
     def __init__(self, platform: Platform) -> None:
@@ -55,18 +56,18 @@ class Asked:
             reading = await self.platform.read_models.read(actor, question)
             return answer_of(sorted(row["name"] for row in reading.rows), reading)
 
-        answer = await self.platform.queries.cache.answer(ListEntries(), actor, min_position, make)
+        answer = await self.platform.queries.cache.answer(Asked(ListEntries(), actor, min_position), make)
         return json.loads(answer.body)
 
 
 @asynccontextmanager
-async def asked_of(settings: Settings) -> AsyncIterator[Asked]:
+async def asked_of(settings: Settings) -> AsyncIterator[Questions]:
     async with open_platform(settings, keeps_answers=True) as platform:
-        yield Asked(platform)
+        yield Questions(platform)
 
 
 @pytest.fixture
-async def asked(settings) -> AsyncIterator[Asked]:
+async def asked(settings) -> AsyncIterator[Questions]:
     async with asked_of(settings) as opened:
         yield opened
 
@@ -111,9 +112,9 @@ async def test_a_position_that_is_wanted_is_never_answered_with_what_was_kept_be
     created = await create(asked.platform, "Name 0")
     await await_projections()
     for number in range(1, 20):
-        await asked.platform.queries.answer(GetEntry(entry_id=created.aggregate_id), ANN)
+        await asked.platform.queries.answer(Asked(GetEntry(entry_id=created.aggregate_id), ANN))
         position = await rename(asked.platform, created.aggregate_id, f"Name {number}")
-        answer = await asked.platform.queries.answer(GetEntry(entry_id=created.aggregate_id), ANN, position)
+        answer = await asked.platform.queries.answer(Asked(GetEntry(entry_id=created.aggregate_id), ANN, position))
         assert json.loads(answer.body)["name"] == f"Name {number}"
 
 
@@ -156,7 +157,7 @@ async def test_an_error_is_for_all_who_asked_at_once_and_is_not_kept(asked):
 
     cache = asked.platform.queries.cache
     results = await asyncio.gather(
-        *(cache.answer(ListEntries(), ANN, None, fail) for _ in range(3)), return_exceptions=True
+        *(cache.answer(Asked(ListEntries(), ANN), fail) for _ in range(3)), return_exceptions=True
     )
     assert [str(result) for result in results] == ["no"] * 3
     assert await asked.names() == []
@@ -177,7 +178,7 @@ async def test_what_one_user_may_see_is_not_answered_to_another(asked, await_pro
     queries = asked.platform.queries
 
     async def seen(actor) -> int:
-        return (await queries.answer(ListEntries(), actor)).results
+        return (await queries.answer(Asked(ListEntries(), actor))).results
 
     assert [await seen(actor) for actor in (ANN, BEN, ADA_ADMINISTERS, EVE) * 2] == [1, 0, 1, 0] * 2
 
@@ -185,13 +186,13 @@ async def test_what_one_user_may_see_is_not_answered_to_another(asked, await_pro
 async def test_another_process_finds_the_answer_in_redis(settings, asked, admin, await_projections):
     await create(asked.platform, "Clay")
     await await_projections()
-    first = await asked.platform.queries.answer(ListEntries(), ANN)
+    first = await asked.platform.queries.answer(Asked(ListEntries(), ANN))
     async with open_platform(settings, keeps_answers=True) as other:
         await until(lambda: _kept(other), "the answer is in Redis")
         async with admin.transaction():
             await admin.execute(f"lock table {TABLE} in access exclusive mode")
             async with asyncio.timeout(2):
-                assert await other.queries.answer(ListEntries(), ANN) == first
+                assert await other.queries.answer(Asked(ListEntries(), ANN)) == first
 
 
 async def _kept(platform: Platform) -> bool:
@@ -262,10 +263,10 @@ async def test_a_search_without_one_of_its_legs_is_not_kept(settings, await_proj
             raise ConnectionError("the embedder is away")
 
         embed, platform.embedder.embed = platform.embedder.embed, fail
-        degraded = json.loads((await platform.queries.answer(Search(q="clay"), ANN)).body)
+        degraded = json.loads((await platform.queries.answer(Asked(Search(q="clay"), ANN))).body)
         assert degraded["degraded"] == ["vector"]
         platform.embedder.embed = embed
-        assert json.loads((await platform.queries.answer(Search(q="clay"), ANN)).body)["degraded"] == []
+        assert json.loads((await platform.queries.answer(Asked(Search(q="clay"), ANN))).body)["degraded"] == []
 
 
 def test_a_question_that_waits_for_a_document_is_never_answered_with_what_was_kept():
@@ -279,7 +280,7 @@ async def test_the_least_recently_used_answers_make_room(settings, await_project
         await create(platform, "Clay", description="x" * 9_000)
         await await_projections()
         for text in range(150):
-            await platform.queries.answer(ListEntries(text=f"{'x' * (text + 1)}"), ANN)
+            await platform.queries.answer(Asked(ListEntries(text=f"{'x' * (text + 1)}"), ANN))
         cache = platform.queries.cache
         assert cache._bytes <= 1_000_000
         assert cache._bytes == sum(entry.size for entry in cache._entries.values())
@@ -289,6 +290,6 @@ async def test_the_least_recently_used_answers_make_room(settings, await_project
 async def test_a_position_of_another_log_is_refused_though_an_answer_is_kept(asked, await_projections):
     await create(asked.platform, "Clay")
     await await_projections()
-    await asked.platform.queries.answer(ListEntries(), ANN)
+    await asked.platform.queries.answer(Asked(ListEntries(), ANN))
     with pytest.raises(InvalidPosition):
-        await asked.platform.queries.answer(ListEntries(), ANN, str(LogPosition("0" * 12, 1)))
+        await asked.platform.queries.answer(Asked(ListEntries(), ANN, str(LogPosition("0" * 12, 1))))

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from commands.knowledge.create_entry import CreateKnowledgeEntry
 from eventstore.position import LogPosition
+from queries.cache import Asked
 from queries.knowledge.entry_list import ListEntries
 from queries.ports import Question
 from tests.builders.actors import ANN
@@ -135,4 +136,4 @@ async def send_name(platform: Platform, name: str) -> str:
 
 async def names_kept(platform: Platform, position: str) -> str:
     """The same through the cache, as text."""
-    return (await platform.queries.answer(ListEntries(limit=200), ANN, position)).body.decode()
+    return (await platform.queries.answer(Asked(ListEntries(limit=200), ANN, position))).body.decode()
