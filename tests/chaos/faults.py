@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 import psycopg
@@ -17,6 +16,7 @@ import redis
 from tests.chaos.choices import choices_of
 from tests.chaos.requests import Ledger
 from tests.chaos.system import Group, Lane, System
+from tests.fixtures.processes import is_stopped
 
 _RECOVERY_SECONDS = 90.0
 _TRAP_SECONDS = 90.0
@@ -262,7 +262,7 @@ async def _stopped_process(group: Group) -> int:
     """Return the first of the group that has stopped itself, once one has."""
     while True:
         for pid in group.processes:
-            if _is_stopped(pid):
+            if is_stopped(pid):
                 return pid
         await asyncio.sleep(_LOOK_SECONDS)
 
@@ -289,9 +289,3 @@ async def _wait(is_well: IsWell, began: float, seconds: float) -> float | None:
 
 def _is_led(lane: Lane, without: int) -> bool:
     return lane.owner_pid is not None and lane.owner_pid != without
-
-
-def _is_stopped(pid: int) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-    return False
