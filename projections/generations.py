@@ -1,7 +1,9 @@
 """Makes, swaps and drops the generations of projections. One pointer decides which one is read."""
 
-from collections.abc import Collection, Iterable
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 
+import psycopg
 import structlog
 
 from eventstore.slots import SLOTS
@@ -111,6 +113,10 @@ select projection, generation, tables from (
 ) retired
 where age > 1 or live_since is null
 """
+_LOCK_GENERATION = """
+select from varve.generations where projection = %(projection)s and generation = %(generation)s for update
+"""
+_DELETE = "delete from varve.generations where projection = %(projection)s and generation = %(generation)s"
 
 
 async def ensure_live(connection: Connection, projections: Collection[Projection]) -> frozenset[str]:
@@ -233,20 +239,31 @@ async def resume(connection: Connection, projection: str) -> None:
 
 
 async def drop_superfluous(connection: Connection, projections: Collection[str]) -> None:
-    """Drop all retired generations but the newest, which stays for a way back; give way to readers after a second."""
+    """Drop all retired generations but the newest, which stays for a way back; those that are being read, later."""
     cursor = await connection.execute(_SUPERFLUOUS)
     for name, number, tables in await cursor.fetchall():
-        if name not in projections:
-            continue  # newer code's projection
-        generation = Generation(name, number)
-        async with connection.transaction():
-            await connection.execute("set local lock_timeout = '1s'")
-            for table in tables:
-                await connection.execute(f"drop table if exists {generation.table(table)}")
-            await connection.execute(
-                "delete from varve.generations where projection = %s and generation = %s", (name, number)
-            )
-        log.info("projection.generation_dropped", projection=name, generation=number)
+        if name in projections:  # others are those of newer code
+            with contextlib.suppress(psycopg.errors.LockNotAvailable):
+                await _drop(connection, Generation(name, number), tables)
+
+
+async def _drop(connection: Connection, generation: Generation, tables: Sequence[str]) -> None:
+    """Drop a generation.
+
+    Raises:
+        LockNotAvailable: somebody reads it.
+    """
+    parameters = {"projection": generation.projection, "generation": generation.number}
+    async with connection.transaction():
+        if not (await connection.execute(_LOCK_GENERATION, parameters)).rowcount:
+            return  # another worker was quicker
+        names = [generation.table(table) for table in tables]
+        if names:
+            # Whoever asked for a table while a drop waits for it would wait, too, behind the drop.
+            await connection.execute(f"lock table {', '.join(names)} in access exclusive mode nowait")
+            await connection.execute(f"drop table {', '.join(names)}")
+        await connection.execute(_DELETE, parameters)
+    log.info("projection.generation_dropped", **parameters)
 
 
 async def _create(connection: Connection, projection: Projection, generation: Generation, status: str) -> None:
