@@ -14,6 +14,7 @@ from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from projections.operations.operator_requests import OperatorRequests
+from projections.succession import Turn, turns_of
 from tests.builders import actors
 from tests.fixtures.engine import running
 from tests.projections.counting import Counted, Listed, logged_positions, positions
@@ -181,6 +182,19 @@ async def test_other_settings_are_built_when_nobody_is_left_who_has_the_ones_bef
                 assert await generations(admin) == [(1, "live")]
     async with engine_of(settings, [First()]):
         await until_live(admin, NAME, 2)
+
+
+async def test_a_worker_that_died_keeps_other_settings_waiting_for_some_seconds(settings, admin):
+    async def is_next() -> bool:
+        return await turns_of(admin, [First()]) == {NAME: Turn.NEXT}
+
+    async with engine_of(settings, [OtherSettings()]):
+        await until_live(admin, NAME, 1)
+    known = [f"{NAME} {OtherSettings().definition()}"]
+    await admin.execute("insert into varve.workers values ('killed', %s, clock_timestamp())", (known,))
+    assert await turns_of(admin, [First()]) == {NAME: Turn.WAITING}
+    await admin.execute("update varve.workers set seen_at = clock_timestamp() - interval '11 seconds'")
+    await until(is_next, "it is the other's turn")
 
 
 async def test_what_older_code_was_filling_gives_way_to_newer_code(settings, platform, admin):
