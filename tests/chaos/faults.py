@@ -14,6 +14,7 @@ import psycopg
 import redis
 
 from tests.chaos.choices import choices_of
+from tests.chaos.rebuilds import OF_THE_TEST, start_rebuild_directly
 from tests.chaos.requests import Ledger
 from tests.chaos.system import Group, Lane, System
 from tests.fixtures.processes import is_stopped
@@ -75,7 +76,7 @@ class Faults:
         """Return the faults of each target, in their seeded order."""
         stops, restarts = max(1, self.kills // 2), max(1, self.kills // 4)
         planned = {
-            "projections": ["projections", "rows_written", "committed"] * self.kills
+            "projections": ["projections", "rows_written", "committed", "rebuilding"] * self.kills
             + [_STOPS[number % len(_STOPS)] for number in range(self.seed, self.seed + stops)],
             "documents": ["documents"] * self.kills + ["documents_stopped"] * stops,
             "api": ["api", "appended"] * self.kills,
@@ -104,6 +105,7 @@ class Faults:
             "projections": self._kill_projections,
             "rows_written": lambda choice: self._trap_projections("rows_written", choice),
             "committed": lambda choice: self._trap_projections("committed", choice),
+            "rebuilding": self._kill_rebuilding,
             "stopped": self._stop_projections,
             "stopped_in_transaction": self._stop_projections_in_transaction,
             "stopped_briefly": self._stop_projections_briefly,
@@ -134,6 +136,23 @@ class Faults:
         group = self.system.groups["projections"]
         head = await self._until_answered(self.system.head)
         death = await group.die_at(_trap(point, choice, signal.SIGKILL), _TRAP_SECONDS)
+        return death.at, self._caught_up(head, death.pid)
+
+    async def _kill_rebuilding(self, choice: random.Random) -> tuple[float, IsWell]:
+        """Kill a worker while it fills a new generation."""
+        group = self.system.groups["projections"]
+        rebuilt = choice.choice(list(OF_THE_TEST.values()))
+
+        async def builder() -> int | None:
+            with suppress(psycopg.OperationalError):
+                for lane in await self.system.lanes("building"):
+                    if lane.owner_pid in group.processes:
+                        return lane.owner_pid
+                await start_rebuild_directly(self.system, rebuilt)
+            return None
+
+        head = await self._until_answered(self.system.head)
+        death = await group.kill(builder)
         return death.at, self._caught_up(head, death.pid)
 
     async def _stop_projections(self, choice: random.Random) -> tuple[float, IsWell]:

@@ -18,7 +18,7 @@ from tests.chaos.system import System
 _PAUSE_SECONDS = (0.5, 2.0)
 _LOOK_SECONDS = 0.2
 _REQUESTS = {"rebuilds": 8, "cancellations": 1, "rollbacks": 2}
-_OF_THE_TEST: Mapping[str, Projection] = {EventCount.NAME: EventCount(), PositionList.NAME: PositionList()}
+OF_THE_TEST: Mapping[str, Projection] = {EventCount.NAME: EventCount(), PositionList.NAME: PositionList()}
 """No API knows them: they are rebuilt by the function that its requests lead to."""
 
 _LIVE = "select projection, generation from varve.generations where status = 'live'"
@@ -39,7 +39,7 @@ class Operator:
         """Ask until told to stop: of every projection in turn, in an order that is chosen anew each time."""
         while not is_over.is_set():
             if not self._waiting:
-                self._waiting = sorted({*REBUILDABLE, *_OF_THE_TEST})
+                self._waiting = sorted({*REBUILDABLE, *OF_THE_TEST})
                 self.choice.shuffle(self._waiting)
             name = self._waiting.pop()
             (request,) = self.choice.choices(list(_REQUESTS), list(_REQUESTS.values()))
@@ -47,7 +47,7 @@ class Operator:
                 await self._ask(request, name)
             else:
                 with suppress(psycopg.OperationalError):  # PostgreSQL is down: not this time
-                    await self._rebuild_directly(_OF_THE_TEST[name])
+                    await start_rebuild_directly(self.system, OF_THE_TEST[name])
             await asyncio.sleep(self.choice.uniform(*_PAUSE_SECONDS))
 
     async def rebuild_all(self, seconds: float) -> dict[str, tuple[int, int]]:
@@ -60,9 +60,9 @@ class Operator:
         highest = dict(await self.system.rows(_HIGHEST))
         for name in sorted(REBUILDABLE):
             await self._ask("rebuilds", name)
-        for projection in _OF_THE_TEST.values():
-            await self._rebuild_directly(projection)
-        rebuilt = sorted({*REBUILDABLE, *_OF_THE_TEST})
+        for projection in OF_THE_TEST.values():
+            await start_rebuild_directly(self.system, projection)
+        rebuilt = sorted({*REBUILDABLE, *OF_THE_TEST})
         async with asyncio.timeout(seconds):
             while True:
                 live = dict(await self.system.rows(_LIVE))
@@ -80,7 +80,13 @@ class Operator:
         if not answer.is_accepted:
             ledger.violated(f"{key} {request} of {name} was answered {answer.status} {answer.body}")
 
-    async def _rebuild_directly(self, projection: Projection) -> None:
-        async with self.system.connection() as connection, connection.transaction():
-            await connection.execute("set local role varve_projector")  # the owner of the tables
-            await start_rebuild(connection, projection)
+
+async def start_rebuild_directly(system: System, projection: Projection) -> None:
+    """Have a projection rebuilt, unless it is being rebuilt already.
+
+    Raises:
+        psycopg.OperationalError: PostgreSQL is down.
+    """
+    async with system.connection() as connection, connection.transaction():
+        await connection.execute("set local role varve_projector")  # the owner of the tables
+        await start_rebuild(connection, projection)

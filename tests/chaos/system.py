@@ -32,7 +32,7 @@ _READY_SECONDS = 60.0
 
 _LANES = """
 select l.projection, l.position, case when l.leased_until > clock_timestamp() then l.owner end
-from varve.lanes l join varve.generations g using (projection, generation) where g.status = 'live'
+from varve.lanes l join varve.generations g using (projection, generation) where g.status = %s
 """
 
 
@@ -184,9 +184,9 @@ class System:
         ) as connection:
             yield connection
 
-    async def lanes(self) -> list[Lane]:
-        """Return the lanes of the generations that are read."""
-        return [Lane(*row) for row in await self.rows(_LANES)]
+    async def lanes(self, status: Literal["live", "building"] = "live") -> list[Lane]:
+        """Return the lanes of the generations that are read, or of those that are filled."""
+        return [Lane(*row) for row in await self.rows(_LANES, (status,))]
 
     async def head(self) -> int:
         return int((await self.rows("select varve.head()"))[0][0])
