@@ -60,6 +60,8 @@ class Projection(ABC):
     """
 
     NAME: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+    """Raised whenever the same events would give other rows or tables; the highest one that a worker knows is built."""
     EVENTS: ClassVar[frozenset[type[Event]]]
     TABLES: ClassVar[tuple[str, ...]] = ()
     DDL: ClassVar[str] = ""
@@ -80,8 +82,8 @@ class Projection(ABC):
         return recorded.tenant if self.PARTITIONED_BY == "tenant" else f"{recorded.tenant}/{recorded.stream}"
 
     def definition(self) -> str:
-        """Return what changes when the same events would give other rows."""
-        return f"{zlib.crc32((self.ddl() + self.indexes()).encode()):08x}"
+        """Return what changes when the same events would give other rows: it begins with the version and a dot."""
+        return f"{self.VERSION}.{zlib.crc32((self.ddl() + self.indexes()).encode()):08x}"
 
     def ddl(self) -> str:
         """Return the SQL that makes the tables of a generation."""

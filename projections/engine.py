@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +17,7 @@ from eventstore.log import LogReader
 from eventstore.wake import CHANNEL, WakeListener
 from projections.checkpoints import Checkpoints
 from projections.definition import Connection, Projection
-from projections.generations import drop_superfluous, ensure_live
+from projections.generations import drop_superfluous, ensure_live, set_lanes
 from projections.lane import Lane, Step
 from projections.layout import adjust
 from projections.leases import (
@@ -41,6 +42,8 @@ LEASE_SECONDS = 3.0
 _HEARTBEAT_SECONDS = 0.75
 _POLL_SECONDS = 15.0
 """Notifications and heartbeats wake lanes; they look by themselves in case both were lost."""
+_DEFINITIONS_SECONDS = 5.0
+"""So often a worker looks whether it is the turn of its definitions; at each heartbeat while some have to wait."""
 _WINDOW = 1000
 
 
@@ -72,7 +75,9 @@ class Engine:
         self._on_step = on_step
         self._lanes: dict[LaneKey, tuple[Lane, asyncio.Task[None]]] = {}
         self._due = Due()
-        self._is_prepared = False
+        self._waiting: frozenset[str] = frozenset()
+        """The projections that other code runs."""
+        self._definitions_due: float | None = None
         self._epoch = ""
 
     def wake(self) -> None:
@@ -98,9 +103,7 @@ class Engine:
     async def _hold_lanes(self) -> None:
         """Renew what this process has, stop what it lost, start what is free."""
         async with self._pool.connection() as connection:
-            if not self._is_prepared:
-                await ensure_live(connection, self._projections.values())
-                self._is_prepared = True
+            await self._follow_definitions(connection)
             await self._follow_history(await check_epoch(connection))
             await adjust(connection, self._projections)
             share = await part_of(connection, self._owner, self._known, LEASE_SECONDS)
@@ -114,6 +117,19 @@ class Engine:
             self._run_exactly(held)
             await self._look(connection)
             await drop_superfluous(connection, self._projections)
+
+    async def _follow_definitions(self, connection: Connection) -> None:
+        """Have what this code defines built when it is its turn, which other workers' coming and going changes."""
+        now = time.monotonic()
+        if self._definitions_due is None:
+            await set_lanes(connection, self._projections.values())
+        elif now < self._definitions_due:
+            return
+        waiting = await ensure_live(connection, self._projections.values())
+        if waiting - self._waiting:
+            log.warning("projection.other_code_runs", projections=sorted(waiting - self._waiting))
+        self._waiting = waiting
+        self._definitions_due = now if waiting else now + _DEFINITIONS_SECONDS
 
     async def _shared_out(self, connection: Connection, held: list[LaneLease], share: Share) -> list[LaneLease]:
         """Give back what is more than this worker's share: first of projections of which it runs most lanes.

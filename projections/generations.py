@@ -1,20 +1,26 @@
 """Makes, swaps and drops the generations of projections. One pointer decides which one is read."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 
+import psycopg
 import structlog
 
 from eventstore.slots import SLOTS
 from projections.definition import Connection, Generation, Projection
+from projections.succession import Turn, turns_of
 
 log = structlog.get_logger()
 
 _LOCK = "select pg_advisory_xact_lock(7235419873250118)"
 
 _INSERT = """
-insert into varve.generations (projection, generation, status, lanes, definition, is_indexed, live_since)
-values (%(projection)s, %(generation)s, %(status)s, %(lanes)s, %(definition)s, %(is_indexed)s,
-        case when %(status)s = 'live' then clock_timestamp() end)
+insert into varve.generations (projection, generation, status, lanes, definition, tables, is_indexed, live_since,
+                               newest_version)
+select %(projection)s, %(generation)s, %(status)s, %(lanes)s, %(definition)s, %(tables)s, %(is_indexed)s,
+       case when %(status)s = 'live' then clock_timestamp() end,
+       greatest(split_part(%(definition)s, '.', 1)::integer, max(newest_version))
+from varve.generations where projection = %(projection)s
 """
 _INSERT_LANES = """
 with lanes as (
@@ -26,8 +32,21 @@ with lanes as (
 insert into varve.checkpoints (projection, generation, first_slot, position) select *, 0 from lanes
 """
 _SET_LANES = """
-update varve.generations set lanes = %(lanes)s
-where projection = %(projection)s and status in ('building', 'live') and lanes <> %(lanes)s
+update varve.generations g set lanes = wanted.lanes
+from unnest(%(projections)s::text[], %(lanes)s::smallint[]) as wanted (projection, lanes)
+where g.projection = wanted.projection and g.status in ('building', 'live') and g.lanes <> wanted.lanes
+"""
+# Whoever runs the lanes now loses them at the next batch: its code may do otherwise.
+_HAND_OVER = """
+with handed_over as (
+    update varve.generations
+    set definition = %(definition)s,
+        newest_version = greatest(newest_version, split_part(%(definition)s, '.', 1)::integer)
+    where projection = %(projection)s and status = 'live'
+    returning projection, generation
+)
+update varve.leases l set fence = l.fence + 1, owner = null, leased_until = null
+from handed_over h where (l.projection, l.generation) = (h.projection, h.generation)
 """
 _SECURE = """
 alter table {table} enable row level security;
@@ -87,31 +106,54 @@ where projection = %(projection)s and paused_at is null and generation = coalesc
 """
 _RESUME = "update varve.generations set paused_at = null, pause_reason = null where projection = %s"
 _SUPERFLUOUS = """
-select projection, generation from (
-    select projection, generation, live_since,
+select projection, generation, tables from (
+    select projection, generation, tables, live_since,
            row_number() over (partition by projection order by live_since desc nulls last) as age
     from varve.generations where status = 'retired'
 ) retired
 where age > 1 or live_since is null
 """
+_LOCK_GENERATION = """
+select from varve.generations where projection = %(projection)s and generation = %(generation)s for update
+"""
+_DELETE = "delete from varve.generations where projection = %(projection)s and generation = %(generation)s"
 
 
-async def ensure_live(connection: Connection, projections: Iterable[Projection]) -> None:
-    """Make the first generation of every projection that has none, and the next one where the code has changed.
+async def ensure_live(connection: Connection, projections: Collection[Projection]) -> frozenset[str]:
+    """Make the generations of this code's definitions where it is their turn; return the projections that must wait.
 
-    A generation that was made by another definition is read until the new one has caught up, but not written any more.
+    A projection that has no generation gets its first one. Where newer code has changed it, the next one is filled;
+    what the older code has made is read, and run by workers of that code, until it has caught up. A reactor has no
+    tables: newer code goes on where older code was.
     """
-    async with connection.transaction():
-        await connection.execute(_LOCK)
-        cursor = await connection.execute("select projection, definition from varve.generations where status = 'live'")
-        live = dict(await cursor.fetchall())
-        for projection in projections:
-            if projection.NAME not in live:
-                await _create(connection, projection, Generation(projection.NAME, 1), "live")
-            elif live[projection.NAME] != projection.definition() and projection.IS_REBUILDABLE:
-                await start_rebuild(connection, projection)
-            else:
-                await connection.execute(_SET_LANES, {"projection": projection.NAME, "lanes": projection.LANES})
+    turns = await turns_of(connection, projections)
+    if any(turn in {Turn.FIRST, Turn.NEXT} for turn in turns.values()):
+        async with connection.transaction():
+            await connection.execute(_LOCK)
+            turns = await turns_of(connection, projections)  # another worker may have done it meanwhile
+            for projection in projections:
+                await _take_turn(connection, projection, turns[projection.NAME])
+    return frozenset(name for name, turn in turns.items() if turn is Turn.WAITING)
+
+
+async def _take_turn(connection: Connection, projection: Projection, turn: Turn) -> None:
+    match turn:
+        case Turn.FIRST:
+            await _create(connection, projection, Generation(projection.NAME, 1), "live")
+        case Turn.NEXT if projection.IS_REBUILDABLE:
+            await cancel_rebuild(connection, projection.NAME)  # of older code, or one that nobody is left to fill
+            await start_rebuild(connection, projection)
+        case Turn.NEXT:
+            parameters = {"projection": projection.NAME, "definition": projection.definition()}
+            await connection.execute(_HAND_OVER, parameters)
+        case Turn.SERVED | Turn.WAITING:
+            pass
+
+
+async def set_lanes(connection: Connection, projections: Iterable[Projection]) -> None:
+    """Let generations have as many lanes as this code says: they are split and merged until they do."""
+    wanted = {projection.NAME: projection.LANES for projection in projections}
+    await connection.execute(_SET_LANES, {"projections": list(wanted), "lanes": list(wanted.values())})
 
 
 async def start_rebuild(connection: Connection, projection: Projection) -> Generation | None:
@@ -196,21 +238,32 @@ async def resume(connection: Connection, projection: str) -> None:
     await connection.execute(_RESUME, (projection,))
 
 
-async def drop_superfluous(connection: Connection, projections: Mapping[str, Projection]) -> None:
-    """Drop all retired generations but the newest, which stays for a way back; give way to readers after a second."""
+async def drop_superfluous(connection: Connection, projections: Collection[str]) -> None:
+    """Drop all retired generations but the newest, which stays for a way back; those that are being read, later."""
     cursor = await connection.execute(_SUPERFLUOUS)
-    for name, number in await cursor.fetchall():
-        if name not in projections:
-            continue  # newer code's projection
-        generation = Generation(name, number)
-        async with connection.transaction():
-            await connection.execute("set local lock_timeout = '1s'")
-            for table in projections[name].TABLES:
-                await connection.execute(f"drop table if exists {generation.table(table)}")
-            await connection.execute(
-                "delete from varve.generations where projection = %s and generation = %s", (name, number)
-            )
-        log.info("projection.generation_dropped", projection=name, generation=number)
+    for name, number, tables in await cursor.fetchall():
+        if name in projections:  # others are those of newer code
+            with contextlib.suppress(psycopg.errors.LockNotAvailable):
+                await _drop(connection, Generation(name, number), tables)
+
+
+async def _drop(connection: Connection, generation: Generation, tables: Sequence[str]) -> None:
+    """Drop a generation.
+
+    Raises:
+        LockNotAvailable: somebody reads it.
+    """
+    parameters = {"projection": generation.projection, "generation": generation.number}
+    async with connection.transaction():
+        if not (await connection.execute(_LOCK_GENERATION, parameters)).rowcount:
+            return  # another worker was quicker
+        names = [generation.table(table) for table in tables]
+        if names:
+            # Whoever asked for a table while a drop waits for it would wait, too, behind the drop.
+            await connection.execute(f"lock table {', '.join(names)} in access exclusive mode nowait")
+            await connection.execute(f"drop table {', '.join(names)}")
+        await connection.execute(_DELETE, parameters)
+    log.info("projection.generation_dropped", **parameters)
 
 
 async def _create(connection: Connection, projection: Projection, generation: Generation, status: str) -> None:
@@ -223,6 +276,7 @@ async def _create(connection: Connection, projection: Projection, generation: Ge
         "lanes": projection.LANES,
         "slots": SLOTS,
         "definition": projection.definition(),
+        "tables": list(projection.TABLES),
     }
     if projection.TABLES:
         tables = generation.tables(projection.TABLES)

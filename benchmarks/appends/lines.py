@@ -4,7 +4,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 _LONGEST_LINE = 1 << 26
 
@@ -14,6 +14,10 @@ class OtherProcess:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def ask(self, line: str) -> bytes:
         """Return what it answers, a line."""
@@ -35,5 +39,6 @@ async def other_process(module: str, first_line: str) -> AsyncIterator[OtherProc
         await other.ask(first_line)
         yield other
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):  # it was killed
+            process.terminate()
         await process.wait()

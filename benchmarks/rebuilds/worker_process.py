@@ -4,6 +4,7 @@ It is told the number of lanes and where the database is, on its standard input;
 """
 
 import asyncio
+import os
 import resource
 import sys
 
@@ -28,9 +29,14 @@ def main() -> None:
     asyncio.run(_work(lanes, WorkerSettings.model_validate_json(sys.stdin.readline())))
 
 
+def owner_of(pid: int) -> str:
+    """Return the name under which a process has its lanes."""
+    return f"worker {pid}"
+
+
 async def _work(lanes: int, told: WorkerSettings) -> None:
     settings = told.settings()
-    owner = f"worker {id(settings)}"
+    owner = owner_of(os.getpid())
     async with open_pool(settings, "varve_projector", _CONNECTIONS, application_name=owner) as pool:
         engine = Engine(
             [view_in(lanes)],

@@ -1,6 +1,7 @@
 """The reactor that does what operators ask of projections."""
 
 import contextlib
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -37,6 +38,12 @@ class OperatorRequests(Projection):
 
     def __init__(self, projections: Mapping[str, Projection]) -> None:
         self._projections = projections
+
+    def definition(self) -> str:
+        """Return what is newer where a projection is: a rebuild that is asked for is to be one by the newest code."""
+        definitions = sorted(projection.definition() for projection in self._projections.values())
+        version = self.VERSION + sum(projection.VERSION for projection in self._projections.values())
+        return f"{version}.{zlib.crc32(' '.join(definitions).encode()):08x}"
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None

@@ -14,6 +14,9 @@ from tests.chaos.log import read_log
 from tests.chaos.requests import Exchange, Ledger, Sender
 from tests.chaos.system import System
 from tests.model import LogEvent, Model, Row, model_of
+from tests.projections.comparing import expected_tables, lines, stored_tables
+from tests.projections.engines import live_generation
+from tests.projections.views import read_models
 
 _EVENT_OF = {
     "create": "KnowledgeEntryCreated",
@@ -28,6 +31,11 @@ _EVENT_OF = {
     "reprocess": "DocumentReprocessingRequested",
     "delete_document": "DocumentDeleted",
 }
+_REQUESTS = {
+    "rebuilds": "operations.ProjectionRebuildRequested",
+    "cancellations": "operations.ProjectionRebuildCancelled",
+    "rollbacks": "operations.ProjectionRollbackRequested",
+}
 _OUTCOMES = ("DocumentProcessed", "DocumentProcessingFailed")
 _REASON_OF = dict(zip(UNREADABLE, ("corrupt", "empty", "unsupported_format"), strict=True))
 _SAMPLES = 15
@@ -38,6 +46,32 @@ _KEYED = """
 select i.tenant, i.actor, i.key, i.command_id, c.status
 from varve.idempotency i join varve.commands c on (c.tenant, c.id) = (i.tenant, i.command_id)
 """
+_FAILING = """
+select l.projection, l.error from varve.lanes l join varve.generations g using (projection, generation)
+where g.status = 'live' and l.error is not null
+"""
+# One retired generation is kept for a way back.
+_GENERATIONS = """
+select projection, array_agg(generation || ' ' || status order by generation) from varve.generations
+group by projection
+having count(*) filter (where status = 'live') <> 1 or count(*) filter (where status = 'retired') > 1
+    or count(*) filter (where status = 'building') > 0 or bool_or(paused_at is not null)
+"""
+_TABLES = """
+select name, t.tablename is not null
+from (select tablename from pg_tables where schemaname = 'read_models') t
+full join (
+    select projection || '_' || generation || '_' || unnest(tables) as tablename from varve.generations
+) g using (tablename) cross join lateral (select tablename as name) named
+where t.tablename is null or g.tablename is null
+"""
+_UNLIKE = """
+select count(*) from (
+    (select r::text from read_models.{before} r except all select r::text from read_models.{after} r)
+    union all (select r::text from read_models.{after} r except all select r::text from read_models.{before} r)
+) rows
+"""
+_TABLES_OF = "select tables from varve.generations where projection = %s and generation = %s"
 _GENERATION = "select generation from varve.generations where projection = %s and status = 'live'"
 
 
@@ -51,6 +85,11 @@ class Evidence:
     model: Model
     clients: Sequence[Sender]
     seed: int
+
+    @property
+    def knowledge(self) -> list[LogEvent]:
+        """The events that the test projections take: those of operators are none of them."""
+        return [event for event in self.events if event.topic.startswith("knowledge.")]
 
     async def table(self, projection: str, name: str, columns: str = "*") -> list[Row]:
         """Return the rows of a read model's table, as its tables are named."""
@@ -68,6 +107,19 @@ async def run_checks(system: System, ledger: Ledger, clients: Sequence[Sender], 
     events = await read_log(system)
     evidence = Evidence(system, ledger, events, model_of(events), clients, seed)
     return {check.__name__: (await check(evidence))[:_MOST_SHOWN] for check in _CHECKS}
+
+
+async def unlike_rebuilt(system: System, generations: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Return the tables whose rows differ between two generations, which must both be there."""
+    wrong = []
+    for projection, (before, after) in generations.items():
+        ((tables,),) = await system.rows(_TABLES_OF, (projection, after))
+        for table in tables:
+            names = {"before": f"{projection}_{before}_{table}", "after": f"{projection}_{after}_{table}"}
+            ((count,),) = await system.rows(_UNLIKE.format(**names))
+            if count:
+                wrong.append(f"{names['before']} and {names['after']} differ in {count} rows")
+    return wrong
 
 
 async def clients_saw_nothing_impossible(evidence: Evidence) -> list[str]:
@@ -97,7 +149,7 @@ async def accepted_commands_have_their_effect_once(evidence: Evidence) -> list[s
     wrong = [
         f"{exchange.key} {exchange.intent.action}: {problem}"
         for exchange in accepted
-        for problem in _wrong_effect(exchange, events[exchange.tenant, _command_id(exchange)], evidence.model)
+        for problem in _wrong_outcome(exchange, events[exchange.tenant, _command_id(exchange)], evidence.model)
     ]
     doubled = [each for each, n in Counter((e.tenant, _command_id(e)) for e in accepted).items() if n > 1]
     return wrong + [f"{command} answered two keys" for command in doubled]
@@ -143,19 +195,56 @@ async def keys_stand_for_their_first_command(evidence: Evidence) -> list[str]:
 async def projections_are_at_the_head_and_well(evidence: Evidence) -> list[str]:
     head = await evidence.system.head()
     lanes = await evidence.system.lanes()
-    failures = await evidence.system.rows("select projection, error from varve.lanes where error is not null")
-    return [f"{lane} is not at {head}" for lane in lanes if lane.position != head] + [str(row) for row in failures]
+    return [f"{lane} is not at {head}" for lane in lanes if lane.position != head] + [
+        str(row) for row in await evidence.system.rows(_FAILING)
+    ]
+
+
+async def every_lane_has_an_owner_that_lives(evidence: Evidence) -> list[str]:
+    living = evidence.system.groups["projections"].processes
+    return [str(lane) for lane in await evidence.system.lanes() if lane.owner_pid not in living]
+
+
+async def one_generation_is_live_and_none_is_left_over(evidence: Evidence) -> list[str]:
+    return [str(row) for row in await evidence.system.rows(_GENERATIONS)]
+
+
+async def the_tables_are_those_of_the_generations(evidence: Evidence) -> list[str]:
+    rows = await evidence.system.rows(_TABLES)
+    return [f"{name} is {'of no generation' if is_there else 'missing'}" for name, is_there in rows]
+
+
+async def nothing_is_parked_or_skipped(evidence: Evidence) -> list[str]:
+    parked = await evidence.system.rows("select projection, generation, position, error from varve.parked")
+    skipped = await evidence.system.rows("select projection, position from varve.skipped")
+    return [f"parked: {row}" for row in parked] + [f"skipped: {row}" for row in skipped]
+
+
+async def search_tables_equal_the_model(evidence: Evidence) -> list[str]:
+    system = evidence.system
+    async with system.connection() as connection:
+        expected = await expected_tables(system.settings, connection)
+        wrong = []
+        for projection in read_models(system.settings, lambda: None):
+            found = await stored_tables(connection, projection, await live_generation(connection, projection.NAME))
+            wrong += [
+                f"{projection.NAME}.{table}"
+                for table, rows in found.items()
+                if lines(rows, without="embedding") != lines(expected[projection.NAME][table])
+            ]
+    return wrong
 
 
 async def the_count_equals_the_log(evidence: Evidence) -> list[str]:
     rows = await evidence.table("chaos_count", "counts")
-    return _difference({row["tenant"]: row["n"] for row in rows}, dict(Counter(e.tenant for e in evidence.events)))
+    expected = Counter(event.tenant for event in evidence.knowledge)
+    return _difference({row["tenant"]: row["n"] for row in rows}, dict(expected))
 
 
 async def the_list_equals_the_log(evidence: Evidence) -> list[str]:
     rows = await evidence.table("chaos_list", "positions")
     found = sorted((row["position"], row["tenant"]) for row in rows)
-    return [] if found == [(e.position, e.tenant) for e in evidence.events] else ["the list is not that of the log"]
+    return [] if found == [(e.position, e.tenant) for e in evidence.knowledge] else ["the list is not that of the log"]
 
 
 async def entries_equal_the_model(evidence: Evidence) -> list[str]:
@@ -248,6 +337,11 @@ _CHECKS: tuple[Check, ...] = (
     the_audit_has_each_command_once,
     keys_stand_for_their_first_command,
     projections_are_at_the_head_and_well,
+    every_lane_has_an_owner_that_lives,
+    one_generation_is_live_and_none_is_left_over,
+    the_tables_are_those_of_the_generations,
+    nothing_is_parked_or_skipped,
+    search_tables_equal_the_model,
     the_count_equals_the_log,
     the_list_equals_the_log,
     entries_equal_the_model,
@@ -273,6 +367,15 @@ _ACTIVITY_COLUMNS = (
     "tenant, user_id, position, event_type, stream, command_type, extract(epoch from recorded_at) as recorded_at"
 )
 _WITH_SECONDS = "{columns}, extract(epoch from created_at) as created_at, extract(epoch from updated_at) as updated_at"
+
+
+def _wrong_outcome(exchange: Exchange, events: Sequence[LogEvent], model: Model) -> Iterator[str]:
+    if exchange.intent.action not in _REQUESTS:
+        yield from _wrong_effect(exchange, events, model)
+    elif [(event.name, event.position) for event in events] != [
+        (_REQUESTS[exchange.intent.action], exchange.answer.at)
+    ]:
+        yield f"answered {exchange.answer}, and stored {events}"
 
 
 def _wrong_effect(exchange: Exchange, events: Sequence[LogEvent], model: Model) -> Iterator[str]:

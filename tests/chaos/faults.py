@@ -8,15 +8,16 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 import psycopg
 import redis
 
 from tests.chaos.choices import choices_of
+from tests.chaos.rebuilds import OF_THE_TEST, start_rebuild_directly
 from tests.chaos.requests import Ledger
 from tests.chaos.system import Group, Lane, System
+from tests.fixtures.processes import is_stopped
 
 _RECOVERY_SECONDS = 90.0
 _TRAP_SECONDS = 90.0
@@ -29,7 +30,11 @@ _PAUSES: dict[str, tuple[float, float]] = {
     "redis": (3.0, 8.0),
 }
 _HELD_JOBS = "select reference, leased_until from varve.jobs where leased_until > clock_timestamp()"
-_LEAST_STOPS = 1
+_STOPS = ("stopped", "stopped_in_transaction", "stopped_briefly")
+_BRIEFLY = (0.2, 2.0)
+"""Seconds, less than a lane's lease."""
+_DOCUMENTS_STOPPED = (1.0, 20.0)
+"""Seconds, around the 15 of a job's lease."""
 _ANY_WORKER = 0.1
 """How often the killed projection worker may be one that only waits."""
 _LATEST_OCCURRENCE = 25
@@ -69,14 +74,14 @@ class Faults:
 
     def plan(self) -> dict[str, list[str]]:
         """Return the faults of each target, in their seeded order."""
-        stops = max(_LEAST_STOPS, self.kills // 4)
+        stops, restarts = max(1, self.kills // 2), max(1, self.kills // 4)
         planned = {
-            "projections": ["projections", "rows_written", "committed"] * self.kills
-            + [("stopped", "stopped_in_transaction")[number % 2] for number in range(self.seed, self.seed + stops)],
-            "documents": ["documents"] * self.kills,
+            "projections": ["projections", "rows_written", "committed", "rebuilding"] * self.kills
+            + [_STOPS[number % len(_STOPS)] for number in range(self.seed, self.seed + stops)],
+            "documents": ["documents"] * self.kills + ["documents_stopped"] * stops,
             "api": ["api", "appended"] * self.kills,
-            "postgres": ["postgres"] * self.kills,
-            "redis": ["redis"] * self.kills + ["flushall"],
+            "postgres": ["postgres"] * self.kills + ["postgres_restarted"] * restarts,
+            "redis": ["redis"] * self.kills + ["redis_restarted"] * restarts + ["flushall"] * restarts,
         }
         for target, kinds in planned.items():
             self._choice(f"order {target}").shuffle(kinds)
@@ -100,13 +105,18 @@ class Faults:
             "projections": self._kill_projections,
             "rows_written": lambda choice: self._trap_projections("rows_written", choice),
             "committed": lambda choice: self._trap_projections("committed", choice),
+            "rebuilding": self._kill_rebuilding,
             "stopped": self._stop_projections,
             "stopped_in_transaction": self._stop_projections_in_transaction,
+            "stopped_briefly": self._stop_projections_briefly,
             "documents": self._kill_documents,
+            "documents_stopped": self._stop_documents,
             "api": self._kill_api,
             "appended": self._trap_api,
-            "postgres": self._kill_postgres,
-            "redis": self._kill_redis,
+            "postgres": lambda _: self._end_postgres(signal.SIGKILL),
+            "postgres_restarted": lambda _: self._end_postgres(signal.SIGINT),
+            "redis": lambda _: self._end_redis(signal.SIGKILL),
+            "redis_restarted": lambda _: self._end_redis(signal.SIGTERM),
             "flushall": self._empty_redis,
         }
         return await faults[kind](choice)
@@ -128,6 +138,23 @@ class Faults:
         death = await group.die_at(_trap(point, choice, signal.SIGKILL), _TRAP_SECONDS)
         return death.at, self._caught_up(head, death.pid)
 
+    async def _kill_rebuilding(self, choice: random.Random) -> tuple[float, IsWell]:
+        """Kill a worker while it fills a new generation."""
+        group = self.system.groups["projections"]
+        rebuilt = choice.choice(list(OF_THE_TEST.values()))
+
+        async def builder() -> int | None:
+            with suppress(psycopg.OperationalError):
+                for lane in await self.system.lanes("building"):
+                    if lane.owner_pid in group.processes:
+                        return lane.owner_pid
+                await start_rebuild_directly(self.system, rebuilt)
+            return None
+
+        head = await self._until_answered(self.system.head)
+        death = await group.kill(builder)
+        return death.at, self._caught_up(head, death.pid)
+
     async def _stop_projections(self, choice: random.Random) -> tuple[float, IsWell]:
         group = self.system.groups["projections"]
         pid = await self._owner()
@@ -143,6 +170,17 @@ class Faults:
             pid = await _stopped_process(group)
         group.set_trap("")
         return time.monotonic(), await self._outlive(group, pid)
+
+    async def _stop_projections_briefly(self, choice: random.Random) -> tuple[float, IsWell]:
+        """Stop one for less than its lease: it goes on where it was."""
+        group = self.system.groups["projections"]
+        pid = await self._owner()
+        group.signal(pid, signal.SIGSTOP)
+        await asyncio.sleep(choice.uniform(*_BRIEFLY))
+        group.signal(pid, signal.SIGCONT)
+        woken = time.monotonic()
+        head = await self._until_answered(self.system.head)
+        return woken, self._caught_up(head, 0)
 
     async def _outlive(self, group: Group, pid: int) -> IsWell:
         """Wake a stopped worker once another one has its lanes and has moved them on; say when that is so."""
@@ -165,32 +203,50 @@ class Faults:
                 if await self._until_answered(lambda: self.system.rows(_HELD_JOBS)):
                     break
                 await asyncio.sleep(_LOOK_SECONDS)
-        death = await group.kill(_only(group))
+        death = await group.kill(_any_of(group, choice))
+        return death.at, await self._taken_up_again(group)
+
+    async def _stop_documents(self, choice: random.Random) -> tuple[float, IsWell]:
+        """Stop one for less or more than a job's lease, and wake it: another may have its documents by then."""
+        group = self.system.groups["documents"]
+        pid = choice.choice(sorted(group.processes) or [0])  # none is just now, so this fault falls on nobody
+        group.signal(pid, signal.SIGSTOP)
+        is_well = await self._taken_up_again(group)
+        await asyncio.sleep(choice.uniform(*_DOCUMENTS_STOPPED))
+        group.signal(pid, signal.SIGCONT)
+        return time.monotonic(), is_well
+
+    async def _taken_up_again(self, group: Group) -> IsWell:
+        """Say when every job that is held now has ended or has another lease."""
         held = dict(await self._until_answered(lambda: self.system.rows(_HELD_JOBS)))
 
-        async def taken_up_again() -> bool:
+        async def is_so() -> bool:
             # The dead one's leases change no more. (Attempts do not tell: one that the database spoilt is not counted.)
             now = dict(await self.system.rows("select reference, leased_until from varve.jobs"))
             return bool(group.processes) and all(now.get(each) != lease for each, lease in held.items())
 
-        return death.at, taken_up_again
+        return is_so
 
     async def _kill_api(self, choice: random.Random) -> tuple[float, IsWell]:
         group = self.system.groups["api"]
-        death = await group.kill(_only(group))
+        death = await group.kill(_any_of(group, choice))
         return death.at, self._answers_since(death.at)
 
     async def _trap_api(self, choice: random.Random) -> tuple[float, IsWell]:
         death = await self.system.groups["api"].die_at(_trap("appended", choice, signal.SIGKILL), _TRAP_SECONDS)
         return death.at, self._answers_since(death.at)
 
-    async def _kill_postgres(self, choice: random.Random) -> tuple[float, IsWell]:
-        began = await _kill_server(lambda: self.system.services.postgres_pid)
+    async def _end_postgres(self, number: signal.Signals) -> tuple[float, IsWell]:
+        began, _ = await _signal_server(lambda: self.system.services.postgres_pid, number)
         return began, self._answers_since(began)
 
-    async def _kill_redis(self, choice: random.Random) -> tuple[float, IsWell]:
-        began = await _kill_server(lambda: self.system.services.redis_pid)
-        return began, self.system.redis_answers
+    async def _end_redis(self, number: signal.Signals) -> tuple[float, IsWell]:
+        began, pid = await _signal_server(lambda: self.system.services.redis_pid, number)
+
+        async def is_another() -> bool:
+            return self.system.services.redis_pid not in {None, pid} and await self.system.redis_answers()
+
+        return began, is_another
 
     async def _empty_redis(self, choice: random.Random) -> tuple[float, IsWell]:
         while True:
@@ -251,9 +307,9 @@ def _trap(point: str, choice: random.Random, number: signal.Signals) -> str:
     return f"{point} {choice.randint(1, _LATEST_OCCURRENCE)} {number.value}"
 
 
-def _only(group: Group) -> Callable[[], Awaitable[int | None]]:
+def _any_of(group: Group, choice: random.Random) -> Callable[[], Awaitable[int | None]]:
     async def pid() -> int | None:
-        return next(iter(group.processes), None)
+        return choice.choice(sorted(group.processes) or [None])
 
     return pid
 
@@ -262,18 +318,18 @@ async def _stopped_process(group: Group) -> int:
     """Return the first of the group that has stopped itself, once one has."""
     while True:
         for pid in group.processes:
-            if _is_stopped(pid):
+            if is_stopped(pid):
                 return pid
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _kill_server(current: Callable[[], int | None]) -> float:
-    """Kill a server once there is one; return when that was."""
+async def _signal_server(current: Callable[[], int | None], number: signal.Signals) -> tuple[float, int]:
+    """Send the signal to a server once there is one; return when that was, and its process."""
     while True:
         pid = current()
         if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            return time.monotonic()
+            os.kill(pid, number)
+            return time.monotonic(), pid
         await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -289,9 +345,3 @@ async def _wait(is_well: IsWell, began: float, seconds: float) -> float | None:
 
 def _is_led(lane: Lane, without: int) -> bool:
     return lane.owner_pid is not None and lane.owner_pid != without
-
-
-def _is_stopped(pid: int) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-    return False

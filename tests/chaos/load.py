@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -223,22 +223,24 @@ class User:
 @asynccontextmanager
 async def senders(system: System, ledger: Ledger) -> AsyncIterator[list[Sender]]:
     """Open a client for each of `USERS`."""
-    issuer = token_issuer(system.settings)
-    opened = []
-    try:
-        for tenant, user in USERS:
-            token = issuer.issue(Actor(tenant=tenant, user=user, roles=frozenset({Role.ADMIN})), timedelta(hours=2))
-            http = httpx.AsyncClient(
-                base_url=f"{system.url}/api/v1",
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=_REQUEST_SECONDS,
-                trust_env=False,
-            )
-            opened.append((http, Sender(http, tenant, user, ledger)))
-        yield [sender for _, sender in opened]
-    finally:
-        for http, _ in opened:
-            await http.aclose()
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(sender(system, ledger, tenant, user, Role.ADMIN)) for tenant, user in USERS
+        ]
+
+
+@asynccontextmanager
+async def sender(system: System, ledger: Ledger, tenant: str, user: str, role: Role) -> AsyncIterator[Sender]:
+    """Open a client for someone."""
+    actor = Actor(tenant=tenant, user=user, roles=frozenset({role}))
+    token = token_issuer(system.settings).issue(actor, timedelta(hours=2))
+    async with httpx.AsyncClient(
+        base_url=f"{system.url}/api/v1",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=_REQUEST_SECONDS,
+        trust_env=False,
+    ) as http:
+        yield Sender(http, tenant, user, ledger)
 
 
 async def run_load(clients: list[Sender], seed: int, is_over: asyncio.Event) -> None:

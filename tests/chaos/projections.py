@@ -9,6 +9,8 @@ from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, Projection
 
 EVENTS: frozenset[type[Event]] = frozenset((*ENTRY_EVENTS, *DOCUMENT_EVENTS))
+_BATCH = 10
+"""So few that a rebuild is many transactions, for faults to fall between and into."""
 
 
 class EventCount(Projection):
@@ -16,6 +18,7 @@ class EventCount(Projection):
 
     NAME: ClassVar[str] = "chaos_count"
     EVENTS: ClassVar[frozenset[type[Event]]] = EVENTS
+    BATCH: ClassVar[int] = _BATCH
     TABLES: ClassVar[tuple[str, ...]] = ("counts",)
     DDL: ClassVar[str] = "create table {counts} (tenant text primary key, n bigint not null)"
 
@@ -35,6 +38,7 @@ class PositionList(Projection):
 
     NAME: ClassVar[str] = "chaos_list"
     EVENTS: ClassVar[frozenset[type[Event]]] = EVENTS
+    BATCH: ClassVar[int] = _BATCH
     TABLES: ClassVar[tuple[str, ...]] = ("positions",)
     DDL: ClassVar[str] = "create table {positions} (tenant text not null, position bigint not null)"
 

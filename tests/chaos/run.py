@@ -17,9 +17,12 @@ from typing import Any
 
 import psycopg
 
-from tests.chaos.checks import run_checks
+from domain.shared.access import Role
+from tests.chaos.checks import run_checks, unlike_rebuilt
+from tests.chaos.choices import choices_of
 from tests.chaos.faults import Fault, Faults
-from tests.chaos.load import run_load, senders
+from tests.chaos.load import run_load, sender, senders
+from tests.chaos.rebuilds import Operator
 from tests.chaos.requests import Ledger
 from tests.chaos.system import System, running_system
 
@@ -30,10 +33,16 @@ _QUIET_SECONDS = 300.0
 _LOOK_SECONDS = 0.2
 _PROGRESS_SECONDS = 15.0
 
+_REBUILD_SECONDS = 120.0
+
 _WORK = """
 select (select count(*) from varve.jobs), (select count(*) from varve.embedding_requests),
-       (select coalesce(max(varve.head() - position), 0) from varve.lanes)
+       (select coalesce(max(varve.head() - l.position), 0)
+        from varve.lanes l join varve.generations g using (projection, generation) where g.status <> 'retired'),
+       (select count(*) from varve.generations where status = 'building')
+       + (select count(*) - count(distinct projection) from varve.generations where status = 'retired')
 """
+_GENERATIONS = "select projection, max(generation)::integer from varve.generations group by projection order by 1"
 _EVENTS = "select count(*) from varve.events"
 _DOCUMENTS = "select count(*) from varve.events where topic = 'knowledge.DocumentUploaded'"
 
@@ -67,9 +76,14 @@ async def _run_in(system: System, seed: int, kills: int, say: Callable[[str], No
     ledger = Ledger()
     faults = Faults(system, ledger, seed, kills, say)
     is_over = asyncio.Event()
-    async with senders(system, ledger) as clients:
+    async with (
+        senders(system, ledger) as clients,
+        sender(system, ledger, "acme", "otto", Role.OPERATOR) as operating,
+    ):
+        operator = Operator(operating, system, choices_of(seed, "operator"))
         async with asyncio.TaskGroup() as group:
             load = group.create_task(run_load(clients, seed, is_over))
+            rebuilds = group.create_task(operator.run(is_over))
             progress = group.create_task(_tell_progress(ledger, say))
             load_began = time.monotonic()
             await asyncio.sleep(_FIRST_SECONDS)
@@ -78,11 +92,17 @@ async def _run_in(system: System, seed: int, kills: int, say: Callable[[str], No
             load_seconds = time.monotonic() - load_began
             is_over.set()
             await load
+            await rebuilds
             progress.cancel()
         say("every command is answered; waiting until all is quiet")
         quiet_seconds = await _until_quiet(system, say)
+        generations = dict(await system.rows(_GENERATIONS))
+        say(f"{operator.requested} rebuilds and the like were asked for; rebuilding everything once more")
+        unlike = await _unlike_rebuilt(system, operator)
+        await _until_quiet(system, say)
         say("checking")
         checks = dict(await run_checks(system, ledger, clients, seed))
+    checks["every_projection_equals_a_fresh_rebuild"] = unlike
     checks["the_system_recovered_from_every_fault"] = [fault.kind for fault in faults.done if fault.recovery is None]
     checks["no_process_ended_by_itself"] = _unasked_ends(system)
     checks["the_system_became_quiet"] = [] if quiet_seconds is not None else ["work was left"]
@@ -92,6 +112,7 @@ async def _run_in(system: System, seed: int, kills: int, say: Callable[[str], No
     return {
         "faults": _figures(faults.done),
         "load": await _load_figures(system, ledger, load_seconds),
+        "newest_generations_after_the_load": generations,
         "quiet_after_seconds": quiet_seconds,
         "checks": checks,
     }
@@ -104,17 +125,24 @@ async def _tell_progress(ledger: Ledger, say: Callable[[str], None]) -> None:
         say(f"{answered} commands answered, {unknown} unknown outcomes, violations: {ledger.violations[-1:] or 'none'}")
 
 
+async def _unlike_rebuilt(system: System, operator: Operator) -> list[str]:
+    try:
+        return await unlike_rebuilt(system, await operator.rebuild_all(_REBUILD_SECONDS))
+    except TimeoutError:
+        return ["some were not rebuilt in time"]
+
+
 async def _until_quiet(system: System, say: Callable[[str], None]) -> float | None:
     began = time.monotonic()
     told = began
     while time.monotonic() - began < _QUIET_SECONDS:
         with suppress(psycopg.OperationalError):
-            jobs, requests, lag = (await system.rows(_WORK))[0]
-            if not jobs and not requests and not lag:
+            jobs, requests, lag, left_over = (await system.rows(_WORK))[0]
+            if not jobs and not requests and not lag and not left_over:
                 return round(time.monotonic() - began, 1)
             if time.monotonic() - told > _PROGRESS_SECONDS:
                 told = time.monotonic()
-                say(f"{jobs} jobs, {requests} embedding requests, {lag} events behind")
+                say(f"{jobs} jobs, {requests} embedding requests, {lag} events behind, {left_over} generations left")
         await asyncio.sleep(_LOOK_SECONDS)
     return None
 

@@ -23,7 +23,7 @@ from varve.settings import Settings
 
 Kind = Literal["api", "projections", "documents"]
 
-_PROCESSES: dict[Kind, int] = {"api": 1, "projections": 2, "documents": 1}
+_PROCESSES: dict[Kind, int] = {"api": 1, "projections": 2, "documents": 2}
 _RESTART_SECONDS = 0.2
 _STOP_SECONDS = 20.0
 _CONNECT_SECONDS = 3
@@ -32,7 +32,7 @@ _READY_SECONDS = 60.0
 
 _LANES = """
 select l.projection, l.position, case when l.leased_until > clock_timestamp() then l.owner end
-from varve.lanes l join varve.generations g using (projection, generation) where g.status in ('live', 'building')
+from varve.lanes l join varve.generations g using (projection, generation) where g.status = %s
 """
 
 
@@ -168,14 +168,25 @@ class System:
         Raises:
             psycopg.OperationalError: it is down.
         """
+        async with self.connection() as connection:
+            return await (await connection.execute(sql, parameters)).fetchall()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """Connect to PostgreSQL as its superuser, in autocommit mode.
+
+        Raises:
+            psycopg.OperationalError: it is down.
+        """
         url = self.settings.required_database_url()
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=_CONNECT_SECONDS
         ) as connection:
-            return await (await connection.execute(sql, parameters)).fetchall()
+            yield connection
 
-    async def lanes(self) -> list[Lane]:
-        return [Lane(*row) for row in await self.rows(_LANES)]
+    async def lanes(self, status: Literal["live", "building"] = "live") -> list[Lane]:
+        """Return the lanes of the generations that are read, or of those that are filled."""
+        return [Lane(*row) for row in await self.rows(_LANES, (status,))]
 
     async def head(self) -> int:
         return int((await self.rows("select varve.head()"))[0][0])

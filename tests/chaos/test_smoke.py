@@ -23,5 +23,5 @@ def test_one_fault_of_each_kind_loses_nothing_and_does_nothing_twice() -> None:
 
     assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
-    assert sum(figures["count"] for figures in result["faults"].values()) == 10
+    assert sum(figures["count"] for figures in result["faults"].values()) == 14
     assert result["load"]["commands_answered"] > 100

@@ -77,8 +77,8 @@ async def disagreements(settings: Settings, admin: Connection, projections: Sequ
         f"{name}.{table}"
         for name in names
         for table in live[name]
-        if _lines(live[name][table]) != _lines(rebuilt[name][table])
-        or _lines(live[name][table], without="embedding") != _lines(expected[name][table])
+        if lines(live[name][table]) != lines(rebuilt[name][table])
+        or lines(live[name][table], without="embedding") != lines(expected[name][table])
     }
     texts = (await search_model(settings, await log_events(admin))).embedded_texts()
     if await least_cosine(live["search_vector"], texts, asked) < _ALIKE:
@@ -114,7 +114,7 @@ async def _live_tables(admin: Connection, projection: Projection) -> Tables:
     return await stored_tables(admin, projection, await live_generation(admin, projection.NAME))
 
 
-def _lines(rows: Sequence[Mapping[str, Any]], without: str | None = None) -> list[str]:
+def lines(rows: Sequence[Mapping[str, Any]], without: str | None = None) -> list[str]:
     """Return rows as sorted lines, so that they compare whatever their order."""
     kept = ({name: value for name, value in row.items() if name != without} for row in rows)
     return sorted(json.dumps(row, default=str, sort_keys=True) for row in kept)

@@ -1,0 +1,83 @@
+"""A process that is stopped in the middle of a batch, past its lease, and woken when another has its lane."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from tests.fixtures.http import process_environment
+from tests.fixtures.processes import is_stopped
+from tests.projections.counting import Listed, logged_positions, positions
+from tests.projections.engines import engine_of, lanes, until, until_caught_up
+from tests.projections.sending import create_many
+from tests.projections.stopping_process import FIRST_POSITION, POINTS
+
+TAKEOVER_SECONDS = 5.0
+_TAKEN = ("owner", "fence", "position", "advanced_at")
+
+
+@asynccontextmanager
+async def stopping_process(settings, point):
+    """Run the worker that stops itself; yields its process id and the file of its log."""
+    settings.data_directory.mkdir(parents=True, exist_ok=True)
+    log_path = settings.data_directory / "stopping.log"
+    with log_path.open("ab") as log_file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "tests.projections.stopping_process",
+            point,
+            env=process_environment(settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=log_file,
+        )
+    try:
+        yield process.pid, log_path
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()  # which ends a stopped process, too
+        await process.wait()
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_what_it_had_begun_is_never_written_and_its_lane_is_taken_over_in_time(settings, platform, admin, point):
+    async def has_stopped() -> bool:
+        return is_stopped(pid)
+
+    async def is_at_work_again() -> bool:
+        cursor = await admin.execute(
+            "select bool_and(position = varve.head() and leased_until > clock_timestamp()) from varve.lanes "
+            "where projection in ('knowledge_entry_list', 'user_activity') and owner like %s",
+            (f"%:{pid}:%",),
+        )
+        return await cursor.fetchone() == (True,)
+
+    async def has_given_up() -> bool:
+        return "lane.lease_lost" in log_path.read_text() or "lane.stopped" in log_path.read_text()
+
+    await create_many(platform, FIRST_POSITION)
+    async with stopping_process(settings, point) as (pid, log_path):
+        await until_caught_up(admin, ["listed"])
+        await create_many(platform, 20)
+        await until(has_stopped, "the process has stopped itself")
+        stopped_at = time.monotonic()
+        async with engine_of(settings, [Listed()]) as other:
+            await create_many(platform, 5)
+            await until_caught_up(admin, ["listed"])
+            assert time.monotonic() - stopped_at < TAKEOVER_SECONDS
+            (taken,) = await lanes(admin, "listed")
+            assert taken["owner"] == other
+            os.kill(pid, signal.SIGCONT)
+            await until(has_given_up, "the woken process sees that it lost its lane")
+            await until(is_at_work_again, "the woken process runs what nobody else knows")
+            (still,) = await lanes(admin, "listed")
+            assert [still[name] for name in _TAKEN] == [taken[name] for name in _TAKEN]
+            await create_many(platform, 5)
+            await until_caught_up(admin, ["listed"])
+            assert await positions(admin, "listed") == await logged_positions(admin)
