@@ -1,4 +1,4 @@
-"""Every projection and reactor, in one place."""
+"""Every projection and reactor, in one place; who adds a read model adds it here, once."""
 
 from collections.abc import Callable
 
@@ -12,39 +12,34 @@ from projections.operations.operator_requests import OperatorRequests
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 
-_READ_MODELS: tuple[type[Projection], ...] = (
+READ_MODELS: tuple[type[Projection], ...] = (
     KnowledgeEntryListView,
     DocumentStatusView,
     UserActivityView,
     SearchTextLeg,
     SearchVectorLeg,
 )
-REBUILDABLE = frozenset(projection.NAME for projection in _READ_MODELS)
-"""The names that an operator may ask to be rebuilt; a test holds that they are those of `build_projections`."""
+REBUILDABLE = frozenset(projection.NAME for projection in READ_MODELS)
+"""The names that an operator may ask to be rebuilt."""
 
 
 def read_models_of(event_class: type[Event]) -> list[str]:
     """Return the names of the rebuildable projections that take events of a class."""
-    return [projection.NAME for projection in _READ_MODELS if event_class in projection.EVENTS]
+    return [projection.NAME for projection in READ_MODELS if event_class in projection.EVENTS]
 
 
 def build_projections(
     *, text_leg: SearchTextLeg, vector_leg: SearchVectorLeg, wake_documents: Callable[[], None]
 ) -> list[Projection]:
-    """Return what a projection worker runs.
+    """Return what a projection worker runs. A read model that needs nothing but events is made here.
 
     Args:
         text_leg: with the analyzer that questions are asked with.
         vector_leg: with the embedding model that questions are asked with.
         wake_documents: wakes the document workers; may be lost.
     """
-    read_models: list[Projection] = [
-        KnowledgeEntryListView(),
-        DocumentStatusView(),
-        UserActivityView(),
-        text_leg,
-        vector_leg,
-    ]
+    made: dict[type[Projection], Projection] = {SearchTextLeg: text_leg, SearchVectorLeg: vector_leg}
+    read_models = [made.get(each) or each() for each in READ_MODELS]
     reactors: list[Projection] = [
         DocumentJobs(wake_documents),
         OperatorRequests({projection.NAME: projection for projection in read_models}),
