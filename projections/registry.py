@@ -19,8 +19,11 @@ READ_MODELS: tuple[type[Projection], ...] = (
     SearchTextLeg,
     SearchVectorLeg,
 )
-REBUILDABLE = frozenset(projection.NAME for projection in READ_MODELS)
-"""The names that an operator may ask to be rebuilt."""
+
+
+def rebuildable() -> frozenset[str]:
+    """Return the names that an operator may ask to be rebuilt."""
+    return frozenset(projection.NAME for projection in READ_MODELS)
 
 
 def read_models_of(event_class: type[Event]) -> list[str]:

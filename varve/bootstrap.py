@@ -40,7 +40,7 @@ from projections.definition import Projection
 from projections.engine import Engine
 from projections.knowledge.document_jobs import JOB_KIND
 from projections.live import LiveReadModels
-from projections.registry import REBUILDABLE, build_projections
+from projections.registry import build_projections, rebuildable
 from projections.search.sources import Contents, SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
@@ -134,7 +134,7 @@ async def open_platform(
         yield Platform(
             settings=settings,
             commands=CommandBus(
-                handlers=build_command_handlers(REBUILDABLE),
+                handlers=build_command_handlers(rebuildable()),
                 appender=appender,
                 aggregates=aggregates,
                 clock=SystemClock(),

@@ -11,7 +11,7 @@ from projections.definition import Generation
 from projections.generations import start_rebuild, swap_when_caught_up
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from projections.operations.operator_requests import OperatorRequests
-from projections.registry import REBUILDABLE, build_projections
+from projections.registry import build_projections, rebuildable
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 from queries.knowledge.entry_list import ListEntries
@@ -215,7 +215,7 @@ def test_the_names_that_may_be_rebuilt_are_those_of_the_read_models(settings):
     assert isinstance(text_leg, SearchTextLeg)
     assert isinstance(vector_leg, SearchVectorLeg)
     built = build_projections(text_leg=text_leg, vector_leg=vector_leg, wake_documents=lambda: None)
-    assert {projection.NAME for projection in built if projection.IS_REBUILDABLE} == REBUILDABLE
+    assert {projection.NAME for projection in built if projection.IS_REBUILDABLE} == rebuildable()
     assert len({projection.NAME for projection in built}) == len(built)
 
 

@@ -1,11 +1,8 @@
 """What each read model makes of events, in the fewest words; batches, lanes and rebuilds make the same of them."""
 
-from typing import ClassVar
-
 import pytest
 
 from projections.activity.user_activity import UserActivityView
-from projections.appended import CountingProjection
 from projections.definition import Projection
 from projections.knowledge.document_status import DocumentStatusView
 from projections.knowledge.entry_list import KnowledgeEntryListView
@@ -28,7 +25,7 @@ from tests.builders.entries import (
     unlinked,
     updated,
 )
-from tests.projections.counting import Listed
+from tests.projections.counting import EventsByTopic, Listed
 from tests.projections.views import read_models
 
 
@@ -87,20 +84,6 @@ async def test_user_activity_has_each_event_and_who_caused_it(given):
         {"tenant": "acme", "user_id": "ann", "position": 2, "event_type": "DocumentUploaded"},
         {"tenant": "umbra", "user_id": "ann", "position": 3, "event_type": "KnowledgeEntryCreated"},
     )
-
-
-class EventsByTopic(CountingProjection):
-    """How many events of each type a tenant has: lanes share its counters."""
-
-    NAME = "events_by_topic"
-    EVENTS = KnowledgeEntryListView.EVENTS
-    TABLES = ("topics",)
-    DDL = "create table {topics} (tenant text, topic text, count bigint not null, primary key (tenant, topic))"
-    MAIN = "topics"
-    KEY: ClassVar = {"tenant": "text", "topic": "text"}
-
-    def counts(self, recorded):
-        yield (recorded.tenant, recorded.event.TOPIC), 1
 
 
 class LargestBatch(Projection):
