@@ -87,6 +87,7 @@ class KnowledgeEntryListView(StreamProjection[EntryRow]):
         create index on {entries} (tenant, entity_type, created_at, entry_id);
         create index on {tags} (tenant, entry_id);
     """
+    LANES: ClassVar[int] = 2
     MAIN: ClassVar[str] = "entries"
     ROWS: ClassVar[KeyedRows[EntryRow]] = KeyedRows(EntryRow, tenant="text", entry_id="uuid")
     STREAM: ClassVar[str] = "entry-"

@@ -77,7 +77,7 @@ async def test_an_event_that_fails_is_left_to_batches_which_park_it(settings, hi
         async def is_filled() -> bool:
             building = [each for each in await lanes(admin, Choosy.NAME) if each["status"] == "building"]
             (head,) = await (await admin.execute("select varve.head()")).fetchone()
-            return bool(building) and building[0]["position"] == head
+            return bool(building) and all(each["position"] == head for each in building)
 
         await until(is_filled, "the rebuild has caught up")
     cursor = await admin.execute("select distinct partition from varve.parked")

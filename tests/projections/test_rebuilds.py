@@ -38,7 +38,8 @@ async def request_rebuild(platform) -> None:
 
 
 async def statuses(admin, projection: str = VIEW) -> list[tuple[int, str]]:
-    return [(lane["generation"], lane["status"]) for lane in await lanes(admin, projection)]
+    found = [(lane["generation"], lane["status"]) for lane in await lanes(admin, projection)]
+    return list(dict.fromkeys(found))  # a generation has several lanes
 
 
 async def tables(admin) -> set[str]:
