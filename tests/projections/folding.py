@@ -10,14 +10,14 @@ from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
-from eventstore.log import LogReader, Window
+from eventstore.log import LogReader
 from eventstore.log import head as head_of
 from projections.checkpoints import Checkpoints
 from projections.definition import NotReadyError, Projection
 from projections.generations import ensure_live, start_rebuild
 from projections.lane import Lane
 from projections.leases import Known, LaneLease, acquire
-from projections.shared_log import SharedLog
+from projections.shared_log import SharedLog, SharedWindow
 from varve.bootstrap import event_types
 
 _LEASE_SECONDS = 60
@@ -81,6 +81,6 @@ class _Windows(SharedLog):
         self._chance = chance
         self._most = most
 
-    async def window(self, after: int) -> Window:
+    async def window(self, after: int) -> SharedWindow:
         self._window_size = self._chance.randint(1, self._most)
         return await super().window(after)
