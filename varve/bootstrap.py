@@ -68,7 +68,8 @@ from workers.waking import Waker
 
 _WRITER_CONNECTIONS = 8
 _READER_CONNECTIONS = 8
-_PROJECTOR_CONNECTIONS = 8
+PROJECTOR_CONNECTIONS = 7
+"""Of a projection worker's pool; one more listens, so that a process has eight, however many lanes it runs."""
 _DOCUMENT_CONNECTIONS = 4
 _DOCUMENTS_AT_ONCE = 2
 
@@ -210,7 +211,7 @@ async def open_engine(
     async with AsyncExitStack() as stack:
         owner = f"{socket.gethostname()[:30]}:{os.getpid()}:{str(TimeOrderedIds().new())[-12:]}"
         pool = await stack.enter_async_context(
-            open_pool(settings, "varve_projector", _PROJECTOR_CONNECTIONS, application_name=owner)
+            open_pool(settings, "varve_projector", PROJECTOR_CONNECTIONS, application_name=owner)
         )
         waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
         run_beside(stack, waker.run())
