@@ -40,8 +40,8 @@ class GroupProjection(Projection):
         super().__init_subclass__(**kwargs)
         cls.EVENTS = frozenset[type[Event]]().union(*(stage.EVENTS for stage in cls.STAGES))
         cls.TABLES = tuple(table for stage in cls.STAGES for table in stage.TABLES)
-        cls.DDL = "".join(f"{stage.DDL};" for stage in cls.STAGES)
-        cls.INDEXES = "".join(f"{stage.INDEXES};" for stage in cls.STAGES if stage.INDEXES)
+        cls.DDL = "".join(f"{stage.DDL}\n;\n" for stage in cls.STAGES)
+        cls.INDEXES = "".join(f"{stage.INDEXES}\n;\n" for stage in cls.STAGES if stage.INDEXES)
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None

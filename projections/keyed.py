@@ -9,7 +9,7 @@ from uuid import UUID
 from eventstore.records import RecordedEvent
 from eventstore.voiding import EventVoided
 from projections.definition import Bulk, Connection, Generation, Projection
-from projections.rows import Key, KeyedRows, fold_into, write_rows
+from projections.rows import Gone, Key, KeyedRows, fold_into, write_rows
 
 R = TypeVar("R")
 
@@ -42,8 +42,8 @@ class KeyedProjection(Projection, Generic[R]):
         """Return the key of the row that the event is about; events of one key are of one partition."""
 
     @abstractmethod
-    def step(self, row: R | None, recorded: RecordedEvent) -> R | None:
-        """Return the row after the event; None leaves it as it is."""
+    def step(self, row: R | None, recorded: RecordedEvent) -> R | Gone | None:
+        """Return the row after the event; `GONE` deletes it, None leaves it as it is."""
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
@@ -56,7 +56,9 @@ class KeyedProjection(Projection, Generic[R]):
                 for key, row in after.items()
                 if key not in before or following.rows(before[key]) != following.rows(row)
             ]
-            await self._replace(connection, generation, following, changed, [after[key] for key in changed])
+            deleted = sorted(before.keys() - after.keys())
+            rows = [after[key] for key in changed]
+            await self._replace(connection, generation, following, [*changed, *deleted], rows)
 
     def bulk(self) -> Bulk:
         return _KeyedBulk(self)

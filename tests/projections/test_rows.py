@@ -2,10 +2,12 @@
 
 import pytest
 
+from domain.knowledge.events import KnowledgeEntryDeleted
 from projections.activity.user_activity import UserActivityView
 from projections.definition import Projection
 from projections.knowledge.document_status import DocumentStatusView
 from projections.knowledge.entry_list import KnowledgeEntryListView
+from projections.rows import GONE
 from tests.builders.documents import (
     DOCUMENT_ID,
     document_deleted,
@@ -84,6 +86,33 @@ async def test_user_activity_has_each_event_and_who_caused_it(given):
         {"tenant": "acme", "user_id": "ann", "position": 2, "event_type": "DocumentUploaded"},
         {"tenant": "umbra", "user_id": "ann", "position": 3, "event_type": "KnowledgeEntryCreated"},
     )
+
+
+class CurrentEntries(KnowledgeEntryListView):
+    """Entries as long as they are there."""
+
+    NAME = "current_entries"
+
+    def step(self, row, recorded):
+        return GONE if isinstance(recorded.event, KnowledgeEntryDeleted) else super().step(row, recorded)
+
+
+class TestARowThatIsDeleted:
+    async def test_it_goes_with_what_follows_from_it(self, given):
+        view = given(CurrentEntries(), created(), created(TARGET_ID, tags=("ice",)), deleted(), ("umbra", created()))
+        await view.then_rows(
+            "entries", {"tenant": "acme", "entry_id": TARGET_ID}, {"tenant": "umbra", "entry_id": ENTRY_ID}
+        )
+        await view.then_rows(
+            "tags",
+            {"tenant": "acme", "tag": "ice"},
+            {"tenant": "umbra", "tag": "clay"},
+            {"tenant": "umbra", "tag": "silt"},
+        )
+
+    async def test_it_may_be_made_anew(self, given):
+        view = given(CurrentEntries(), created(), deleted(), restored(), created(name="Varve"), deleted(TARGET_ID))
+        await view.then_rows("entries", {"name": "Varve", "version": 4})
 
 
 class LargestBatch(Projection):
