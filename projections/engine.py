@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import psycopg
@@ -45,7 +45,7 @@ _WINDOW = 1000
 
 
 class Engine:
-    """Acquires lanes, runs them, and gives them back.
+    """Acquires lanes, runs them, and gives them back; keeps one of the pool's connections to itself.
 
     A lost database ends nothing: leases run out by the database's clock, and are acquired again.
     """
@@ -74,6 +74,7 @@ class Engine:
         self._due = Due()
         self._is_prepared = False
         self._epoch = ""
+        self._kept: Connection | None = None
 
     def wake(self) -> None:
         """Look at the log now."""
@@ -97,7 +98,7 @@ class Engine:
 
     async def _hold_lanes(self) -> None:
         """Renew what this process has, stop what it lost, start what is free."""
-        async with self._pool.connection() as connection:
+        async with self._kept_connection() as connection:
             if not self._is_prepared:
                 await ensure_live(connection, self._projections.values())
                 self._is_prepared = True
@@ -114,6 +115,22 @@ class Engine:
             self._run_exactly(held)
             await self._look(connection)
             await drop_superfluous(connection, self._projections)
+
+    @contextlib.asynccontextmanager
+    async def _kept_connection(self) -> AsyncIterator[Connection]:
+        """Yield the connection that heartbeats have for themselves: hundreds of lanes stand in line for the others."""
+        if self._kept is None:
+            self._kept = await self._pool.getconn()
+        try:
+            yield self._kept
+        except BaseException:
+            await self._put_back()
+            raise
+
+    async def _put_back(self) -> None:
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            await self._pool.putconn(kept)
 
     async def _shared_out(self, connection: Connection, held: list[LaneLease], share: Share) -> list[LaneLease]:
         """Give back what is more than this worker's share: first of projections of which it runs most lanes.
@@ -189,6 +206,7 @@ class Engine:
         await end(*(task for _, task in self._lanes.values()))
         await self._checkpoints.close()
         await self._shared_log.close()
+        await self._put_back()
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
                 await release(connection, self._owner)

@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from projections.engine import LEASE_SECONDS
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from tests.fixtures.http import process_environment
 from tests.projections.comparing import rebuild, stored_tables
-from tests.projections.counting import Counted, Failing, Waiting, counts, slowly
-from tests.projections.engines import engine_of, lanes, live_generation, until, until_caught_up
+from tests.projections.counting import Counted, Failing, Paused, Waiting, counts, slowly
+from tests.projections.engines import CONNECTIONS, engine_of, lanes, live_generation, until, until_caught_up
+from tests.projections.folding import variant
 from tests.projections.sending import create, create_many
 
 TAKEOVER_SECONDS = 5.0
@@ -87,6 +89,22 @@ async def test_two_engines_never_share_a_lane(settings, platform, admin):
             await create(platform, f"layer {number}")
         await until_caught_up(admin, ["counted"])
         assert await counts(admin, "counted") == {"acme": 30}
+
+
+async def test_lanes_that_have_every_connection_keep_their_leases(settings, platform, admin):
+    paused = Paused(after_writing=False)
+    busy = [variant(paused, f"number_{number}") for number in range(CONNECTIONS)]
+    names = [projection.NAME for projection in busy]
+    await create(platform)
+    async with engine_of(settings, busy):
+        async with asyncio.timeout(20):
+            await paused.has_stopped.wait()
+        await asyncio.sleep(LEASE_SECONDS + 1)
+        held = await lanes(admin, *names)
+        paused.may_go_on.set()
+        await until_caught_up(admin, names)
+    assert [lane["fence"] for lane in held] == [1] * CONNECTIONS
+    assert {lane["fence"] for lane in await lanes(admin, *names)} == {1}
 
 
 async def test_a_projection_that_is_not_ready_holds_up_no_other(settings, platform, admin):
