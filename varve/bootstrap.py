@@ -69,7 +69,7 @@ from workers.waking import Waker
 _WRITER_CONNECTIONS = 8
 _READER_CONNECTIONS = 8
 PROJECTOR_CONNECTIONS = 7
-"""Of a projection worker's pool; one more listens, so that a process has eight, however many lanes it runs."""
+"""Of a projection worker: one for heartbeats, the others for its lanes, however many. An eighth one listens."""
 _DOCUMENT_CONNECTIONS = 4
 _DOCUMENTS_AT_ONCE = 2
 
