@@ -73,7 +73,7 @@ def _judged(of: str, value: float, most: float) -> dict[str, Any]:
     return {
         "row": "shared reading",
         "what": f"{what}, {_MANY} x {_LANES} lanes",
-        "times": round(value, 3),
+        "value": round(value, 3),
         "target": f"≤ {most:g}",
         "is_reached": value <= most,
     }
