@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from statistics import median
@@ -19,30 +20,23 @@ from typing import Any
 import psycopg
 
 from benchmarks.appends.database import own_server
-from benchmarks.appends.lines import OtherProcess, other_process
-from benchmarks.appends.made_up import METADATA, TENANT, MadeUp, new_id
+from benchmarks.appends.lines import other_process
 from benchmarks.appends.worker_settings import WorkerSettings
 from benchmarks.rebuilds.library import events_per_second
+from benchmarks.rebuilds.log import fill, until_at_head, until_live
 from benchmarks.rebuilds.view import view_in
 from benchmarks.record import circumstances, save
-from domain.knowledge.events import KnowledgeEntryLinked, KnowledgeEntryUpdated
-from domain.shared.access import Visibility
-from eventstore.batch_appender import BatchAppender, open_batch_appender
-from eventstore.mapper import encode
-from eventstore.prepare import prepare_rows
-from eventstore.rows import EventRow
+from eventstore.batch_appender import open_batch_appender
 from projections.generations import ensure_live, start_rebuild
 from varve.pools import open_pool
 from varve.settings import Settings
 
 _SAME_TABLE = Path(__file__).parent / "rebuilds" / "same_table.sql"
-_EVENTS_EACH = 10
-_APPENDED_AT_ONCE = 200  # entries
-_LOOK_SECONDS = 0.02
 _LEAST_OF_SQL = 0.4
 _LEAST_OF_RUNNER = 80
 _RUNNER_EVENTS = 5_000
 _MOST_BYTES = 400_000_000
+_MOST_GROWTH = 1.2
 
 
 def main() -> None:
@@ -68,7 +62,7 @@ async def measure(
     view = view_in(workers)
     async with AsyncExitStack() as stack:
         async with open_batch_appender(settings.role_url("varve_writer")) as batches:
-            await _fill(batches, events // _EVENTS_EACH)
+            await fill(batches, events)
         pool = await stack.enter_async_context(open_pool(settings, "varve_projector", 2))
         admin = await psycopg.AsyncConnection.connect(settings.required_database_url(), autocommit=True)
         await stack.enter_async_context(admin)
@@ -80,46 +74,26 @@ async def measure(
             await stack.enter_async_context(other_process("benchmarks.rebuilds.worker_process", told))
             for _ in range(workers)
         ]
-        await _until_live(admin, view.NAME, 1)
-        await _until_at_head(admin, view.NAME, 1)
+        await until_live(admin, view.NAME, 1)
+        await until_at_head(admin, view.NAME)
         rebuilds: list[float] = []
         statements: list[float] = []
         runners: list[float] = []
+        memory: list[list[int]] = []
         for number in range(2, len(runner_databases) + 2):
             statements.append(events / await _compute(admin, view.NAME))
             began = time.perf_counter()
             async with pool.connection() as connection:
                 await start_rebuild(connection, view)
-            await _until_live(admin, view.NAME, number)
+            await until_live(admin, view.NAME, number)
             rebuilds.append(events / (time.perf_counter() - began))
+            memory.append([int(await process.ask("")) for process in processes])
             runners.append(await asyncio.to_thread(events_per_second, runner_databases.pop(), _RUNNER_EVENTS))
         return [
             *_judged("one SQL statement", rebuilds, statements, _LEAST_OF_SQL),
             *_judged("the library's ProjectionRunner", rebuilds, runners, _LEAST_OF_RUNNER),
-            *[await _memory(process) for process in processes],
+            *[figure for of_process in zip(*memory, strict=True) for figure in _memory(of_process)],
         ]
-
-
-async def _fill(batches: BatchAppender, entries: int) -> None:
-    made_up = MadeUp()
-    for start in range(0, entries, _APPENDED_AT_ONCE):
-        rows = [row for _ in range(min(_APPENDED_AT_ONCE, entries - start)) for row in _entry(made_up)]
-        await batches.append(prepare_rows(TENANT, new_id(), rows, METADATA))
-
-
-def _entry(made_up: MadeUp) -> list[EventRow]:
-    entry_id = new_id()
-    created = made_up.created(entry_id, ("clay", "silt"))
-    described = created.model_dump(exclude={"owner", "visibility"})
-    updates = [
-        KnowledgeEntryUpdated(**described | {"name": f"Name {number}"}, visibility=Visibility.TENANT, changed=("name",))
-        for number in range(_EVENTS_EACH - 2)
-    ]
-    linked = KnowledgeEntryLinked(entry_id=entry_id, target_id=new_id(), relation="cites")
-    return [
-        EventRow(f"entry-{entry_id}", version, event.TOPIC, event.class_version, encode(event))
-        for version, event in enumerate([created, *updates, linked], start=1)
-    ]
 
 
 async def _compute(admin: psycopg.AsyncConnection[Any], name: str) -> float:
@@ -130,27 +104,26 @@ async def _compute(admin: psycopg.AsyncConnection[Any], name: str) -> float:
     return time.perf_counter() - began
 
 
-async def _until_live(admin: psycopg.AsyncConnection[Any], name: str, generation: int) -> None:
-    query = "select count(*) from varve.generations where projection = %s and generation = %s and status = 'live'"
-    while await (await admin.execute(query, (name, generation))).fetchone() != (1,):  # noqa: ASYNC110 - as below
-        await asyncio.sleep(_LOOK_SECONDS)
-
-
-async def _until_at_head(admin: psycopg.AsyncConnection[Any], name: str, generation: int) -> None:
-    query = "select min(position) = varve.head() from varve.lanes where projection = %s and generation = %s"
-    while await (await admin.execute(query, (name, generation))).fetchone() != (True,):  # noqa: ASYNC110 - a database
-        await asyncio.sleep(_LOOK_SECONDS)
-
-
-async def _memory(process: OtherProcess) -> dict[str, Any]:
-    most = int(await process.ask(""))
-    return {
-        "row": "rebuild",
-        "what": "the most memory of a worker",
-        "bytes": most,
-        "target": f"≤ {_MOST_BYTES}",
-        "is_reached": most <= _MOST_BYTES,
-    }
+def _memory(most: Sequence[int]) -> list[dict[str, Any]]:
+    """Return how much a worker had at the most until the end of each rebuild: it must not grow from one to the next."""
+    growth = most[-1] / most[0]
+    return [
+        {
+            "row": "rebuild",
+            "what": "the most memory of a worker",
+            "bytes": most[-1],
+            "target": f"≤ {_MOST_BYTES}",
+            "is_reached": most[-1] <= _MOST_BYTES,
+        },
+        {
+            "row": "rebuild",
+            "what": "the most memory of a worker: last rebuild / first",
+            "ratio": round(growth, 3),
+            "target": f"≤ {_MOST_GROWTH:g}",
+            "is_reached": growth <= _MOST_GROWTH,
+            "bytes": most,
+        },
+    ]
 
 
 def _judged(reference: str, rebuilds: list[float], references: list[float], least: float) -> list[dict[str, Any]]:

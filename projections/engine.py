@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import psycopg
@@ -48,7 +48,7 @@ _WINDOW = 1000
 
 
 class Engine:
-    """Acquires lanes, runs them, and gives them back.
+    """Acquires lanes, runs them, and gives them back; keeps one of the pool's connections to itself.
 
     A lost database ends nothing: leases run out by the database's clock, and are acquired again.
     """
@@ -79,6 +79,7 @@ class Engine:
         """The projections that other code runs."""
         self._definitions_due: float | None = None
         self._epoch = ""
+        self._kept: Connection | None = None
 
     def wake(self) -> None:
         """Look at the log now."""
@@ -102,7 +103,7 @@ class Engine:
 
     async def _hold_lanes(self) -> None:
         """Renew what this process has, stop what it lost, start what is free."""
-        async with self._pool.connection() as connection:
+        async with self._kept_connection() as connection:
             await self._follow_definitions(connection)
             await self._follow_history(await check_epoch(connection))
             await adjust(connection, self._projections)
@@ -130,6 +131,22 @@ class Engine:
             log.warning("projection.other_code_runs", projections=sorted(waiting - self._waiting))
         self._waiting = waiting
         self._definitions_due = now if waiting else now + _DEFINITIONS_SECONDS
+
+    @contextlib.asynccontextmanager
+    async def _kept_connection(self) -> AsyncIterator[Connection]:
+        """Yield the connection that heartbeats have for themselves: hundreds of lanes stand in line for the others."""
+        if self._kept is None:
+            self._kept = await self._pool.getconn()
+        try:
+            yield self._kept
+        except BaseException:
+            await self._put_back()
+            raise
+
+    async def _put_back(self) -> None:
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            await self._pool.putconn(kept)
 
     async def _shared_out(self, connection: Connection, held: list[LaneLease], share: Share) -> list[LaneLease]:
         """Give back what is more than this worker's share: first of projections of which it runs most lanes.
@@ -205,6 +222,7 @@ class Engine:
         await end(*(task for _, task in self._lanes.values()))
         await self._checkpoints.close()
         await self._shared_log.close()
+        await self._put_back()
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
                 await release(connection, self._owner)

@@ -4,10 +4,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
+from uuid import UUID
 
 from eventstore.records import RecordedEvent
+from eventstore.voiding import EventVoided
 from projections.definition import Bulk, Connection, Generation, Projection
-from projections.rows import Key, KeyedRows, fold_into, write_rows
+from projections.rows import Gone, Key, KeyedRows, fold_into, write_rows
 
 R = TypeVar("R")
 
@@ -40,8 +42,8 @@ class KeyedProjection(Projection, Generic[R]):
         """Return the key of the row that the event is about; events of one key are of one partition."""
 
     @abstractmethod
-    def step(self, row: R | None, recorded: RecordedEvent) -> R | None:
-        """Return the row after the event; None leaves it as it is."""
+    def step(self, row: R | None, recorded: RecordedEvent) -> R | Gone | None:
+        """Return the row after the event; `GONE` deletes it, None leaves it as it is."""
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
@@ -54,7 +56,9 @@ class KeyedProjection(Projection, Generic[R]):
                 for key, row in after.items()
                 if key not in before or following.rows(before[key]) != following.rows(row)
             ]
-            await self._replace(connection, generation, following, changed, [after[key] for key in changed])
+            deleted = sorted(before.keys() - after.keys())
+            rows = [after[key] for key in changed]
+            await self._replace(connection, generation, following, [*changed, *deleted], rows)
 
     def bulk(self) -> Bulk:
         return _KeyedBulk(self)
@@ -72,6 +76,25 @@ class KeyedProjection(Projection, Generic[R]):
         table = generation.table(following.table)
         await self.ROWS.delete_of(connection, table, keys)
         await write_rows(connection, table, following.columns, _flat(following, rows))
+
+
+class StreamProjection(KeyedProjection[R]):
+    """Keeps one row for each stream of a kind: its key is the tenant and the id of the stream's aggregate."""
+
+    STREAM: ClassVar[str]
+    """What the names of these streams begin with; the id follows."""
+    ID: ClassVar[str]
+    """The field of their events that holds the id."""
+
+    def takes(self, recorded: RecordedEvent) -> bool:
+        """Take what voids an event of ours, but not what voids others'."""
+        is_of_others = isinstance(recorded.event, EventVoided) and not (recorded.stream or "").startswith(self.STREAM)
+        return not is_of_others and super().takes(recorded)
+
+    def key(self, recorded: RecordedEvent) -> Key:
+        if isinstance(recorded.event, EventVoided):
+            return recorded.tenant, UUID(recorded.stream.removeprefix(self.STREAM))
+        return recorded.tenant, getattr(recorded.event, self.ID)  # quicker than to read it from the stream's name
 
 
 class _KeyedBulk(Bulk, Generic[R]):

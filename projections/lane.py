@@ -173,7 +173,8 @@ class Lane:
             await self._swap()
         if window.scanned_to == self._position:
             return False
-        *batches, last = _batches(self._projection, [event for event in window.events if self._takes(event)])
+        taken = window.taken_by(self._projection, self._slots)
+        *batches, last = _batches(self._projection, [event for event in taken if event.position not in self._skipped])
         for batch in batches:
             await self._apply(batch, batch[-1].position)
         await self._apply(last, window.scanned_to)

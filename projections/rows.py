@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -12,6 +13,17 @@ from projections.definition import Connection
 
 R = TypeVar("R")
 Key = tuple[Any, ...]
+
+
+class Gone(Enum):
+    """What a step returns instead of a row that is to be deleted."""
+
+    GONE = "gone"
+
+
+GONE = Gone.GONE
+Step = Callable[[R | None, RecordedEvent], R | Gone | None]
+"""Makes a key's row of the row before and an event: another row, `GONE`, or None, which leaves it as it is."""
 
 _WRITTEN_AT_ONCE = 5_000
 """Rows of one statement: some megabytes."""
@@ -41,11 +53,13 @@ class KeyedRows(Generic[R]):
         events: Sequence[RecordedEvent],
         *,
         key: Callable[[RecordedEvent], Key],
-        step: Callable[[R | None, RecordedEvent], R | None],
+        step: Step[R],
     ) -> tuple[Mapping[Key, R], Mapping[Key, R]]:
-        """Fold `events` into the table; return the touched rows as they were and as they are."""
+        """Fold `events` into the table; return the touched rows as they were and as they are, without deleted ones."""
         before, after = await self.folded(connection, table, events, key=key, step=step)
         await self.save(connection, table, after.values())
+        if deleted := before.keys() - after.keys():
+            await self.delete_of(connection, table, sorted(deleted))
         return before, after
 
     async def folded(
@@ -55,7 +69,7 @@ class KeyedRows(Generic[R]):
         events: Sequence[RecordedEvent],
         *,
         key: Callable[[RecordedEvent], Key],
-        step: Callable[[R | None, RecordedEvent], R | None],
+        step: Step[R],
     ) -> tuple[Mapping[Key, R], Mapping[Key, R]]:
         """Return the touched rows as they are and as `events` make them, in key order, without writing."""
         before = await self.load(connection, table, {key(event) for event in events})
@@ -85,7 +99,7 @@ class KeyedRows(Generic[R]):
         )
 
     async def delete_of(self, connection: Connection, table: str, keys: Iterable[Key]) -> None:
-        """Delete the rows of another `table` that belong to `keys`: it has the key's columns, too."""
+        """Delete the rows of `table`, which may be another one that has the key's columns, that belong to `keys`."""
         own, given = (", ".join(f"{alias}.{name}" for name in self._key_types) for alias in "tk")
         await connection.execute(
             f"delete from {table} t using {self._keys()} where ({own}) = ({given})",
@@ -106,13 +120,15 @@ def fold_into(
     events: Iterable[RecordedEvent],
     *,
     key: Callable[[RecordedEvent], Key],
-    step: Callable[[R | None, RecordedEvent], R | None],
+    step: Step[R],
 ) -> None:
-    """Fold each of `events` into the row of its key; a step that returns None leaves it as it is."""
+    """Fold each of `events` into the row of its key."""
     for event in events:
         at = key(event)
         row = step(rows.get(at), event)
-        if row is not None:
+        if row is GONE:
+            rows.pop(at, None)
+        elif row is not None:
             rows[at] = row
 
 

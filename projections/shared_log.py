@@ -16,12 +16,32 @@ from eventstore.background import end
 from eventstore.log import FetchedRows, LogReader, Window
 from eventstore.log_filter import LogFilter
 from eventstore.records import RecordedEvent
-from eventstore.slots import SlotRange
+from eventstore.slots import SLOTS, SlotRange, slot_of
+from projections.definition import Projection
 
 _KEPT_WINDOWS = 8
 _BULK_WINDOW = 10_000
 _BULK_OCTETS = 20_000_000
 _WITHOUT_VOIDED = LogFilter(leaves_out_voided=True)
+
+
+class SharedWindow:
+    """A window, and which of its events each projection takes: worked out once for all of its lanes."""
+
+    def __init__(self, window: Window) -> None:
+        self.scanned_to = window.scanned_to
+        self.is_full = window.is_full
+        self._events = window.events
+        self._taken: dict[str, tuple[Sequence[RecordedEvent], bytes]] = {}
+
+    def taken_by(self, projection: Projection, slots: range) -> list[RecordedEvent]:
+        """Return the events that `projection` takes and whose partitions are in `slots`."""
+        if len(slots) == SLOTS:
+            return [event for event in self._events if projection.takes(event)]
+        if projection.NAME not in self._taken:
+            events = [event for event in self._events if projection.takes(event)]
+            self._taken[projection.NAME] = events, bytes([slot_of(projection.partition(event)) for event in events])
+        return [event for event, slot in zip(*self._taken[projection.NAME], strict=True) if slot in slots]
 
 
 class SharedLog:
@@ -31,15 +51,15 @@ class SharedLog:
         self._pool = pool
         self._reader = reader
         self._window_size = window_size
-        self._windows: dict[int, asyncio.Task[Window]] = {}
-        self._forgotten: set[asyncio.Task[Window]] = set()
+        self._windows: dict[int, asyncio.Task[SharedWindow]] = {}
+        self._forgotten: set[asyncio.Task[SharedWindow]] = set()
 
-    async def window(self, after: int) -> Window:
+    async def window(self, after: int) -> SharedWindow:
         """Return the events after the position `after`, up to the window's size."""
         task = self._windows.pop(after, None)
         if task is None:
             task = asyncio.create_task(self._read(after))
-            task.add_done_callback(lambda done: self._keep_if_full(after, done))
+            task.add_done_callback(lambda done: self._keep_if_moving(after, done))
         self._windows[after] = task  # the last one now: those that nobody asked for longest are forgotten first
         # Shielded, because others wait for the same reading when one lane is cancelled.
         return await asyncio.shield(task)
@@ -75,12 +95,14 @@ class SharedLog:
             await end(fetching)
 
     def forget_unfinished(self) -> None:
-        """Let nobody join a reading that may have begun before an append that has just been told of."""
+        """Let nobody join a reading that may lack an append that has just been told of."""
         for after, task in list(self._windows.items()):
             if not task.done():
                 del self._windows[after]
                 self._forgotten.add(task)
                 task.add_done_callback(self._forgotten.discard)
+            elif _ends_at_head(task):
+                del self._windows[after]
 
     def forget(self) -> None:
         """Forget every window: the log has another history now."""
@@ -91,15 +113,19 @@ class SharedLog:
         """End the readings that nobody waits for any more."""
         await end(*self._windows.values(), *self._forgotten)
 
-    async def _read(self, after: int) -> Window:
+    async def _read(self, after: int) -> SharedWindow:
         async with self._pool.connection() as connection:
             fetched = await self._reader.fetch(connection, after, self._window_size, _WITHOUT_VOIDED)
-        return await self._reader.decode(fetched)
+        return SharedWindow(await self._reader.decode(fetched))
 
-    def _keep_if_full(self, after: int, task: asyncio.Task[Window]) -> None:
-        """Forget a window at the log's end: the next reading of the same place may find more."""
-        is_kept = not task.cancelled() and task.exception() is None and task.result().is_full
+    def _keep_if_moving(self, after: int, task: asyncio.Task[SharedWindow]) -> None:
+        """Forget a window in which nobody gets on: the next reading of the same place may find more."""
+        is_kept = not task.cancelled() and task.exception() is None and task.result().scanned_to > after
         if not is_kept and self._windows.get(after) is task:
             del self._windows[after]
         while len(self._windows) > _KEPT_WINDOWS:
             del self._windows[next(iter(self._windows))]
+
+
+def _ends_at_head(task: asyncio.Task[SharedWindow]) -> bool:
+    return task.cancelled() or task.exception() is not None or not task.result().is_full

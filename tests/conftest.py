@@ -1,4 +1,8 @@
-"""Registers the fixtures that all tests share."""
+"""Registers the fixtures that all tests share, and the words of theirs whose assertions say what differs."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.spec", "tests.projections.spec")
 
 pytest_plugins = (
     "tests.fixtures.logs",

@@ -41,7 +41,7 @@ from projections.definition import Projection
 from projections.engine import Engine
 from projections.knowledge.document_jobs import JOB_KIND
 from projections.live import LiveReadModels
-from projections.registry import REBUILDABLE, build_projections, topics_of_read_models
+from projections.registry import build_projections, rebuildable, topics_of_read_models
 from projections.search.sources import Contents, SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
@@ -71,7 +71,8 @@ from workers.waking import Waker
 
 _WRITER_CONNECTIONS = 8
 _READER_CONNECTIONS = 8
-_PROJECTOR_CONNECTIONS = 8
+PROJECTOR_CONNECTIONS = 7
+"""Of a projection worker: one for heartbeats, the others for its lanes, however many. An eighth one listens."""
 _DOCUMENT_CONNECTIONS = 4
 _DOCUMENTS_AT_ONCE = 2
 _KEPT_SECONDS = 300.0
@@ -150,7 +151,7 @@ async def open_platform(
         yield Platform(
             settings=settings,
             commands=CommandBus(
-                handlers=build_command_handlers(REBUILDABLE),
+                handlers=build_command_handlers(rebuildable()),
                 appender=appender,
                 aggregates=aggregates,
                 clock=SystemClock(),
@@ -227,7 +228,7 @@ async def open_engine(
     async with AsyncExitStack() as stack:
         owner = f"{socket.gethostname()[:30]}:{os.getpid()}:{str(TimeOrderedIds().new())[-12:]}"
         pool = await stack.enter_async_context(
-            open_pool(settings, "varve_projector", _PROJECTOR_CONNECTIONS, application_name=owner)
+            open_pool(settings, "varve_projector", PROJECTOR_CONNECTIONS, application_name=owner)
         )
         waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
         run_beside(stack, waker.run())

@@ -1,10 +1,13 @@
 """Other processes of a benchmark: each is asked by a line on its standard input, and answers with a line."""
 
 import asyncio
+import logging
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+
+import structlog
 
 _LONGEST_LINE = 1 << 26
 
@@ -42,3 +45,11 @@ async def other_process(module: str, first_line: str) -> AsyncIterator[OtherProc
         with suppress(ProcessLookupError):  # it was killed
             process.terminate()
         await process.wait()
+
+
+def log_to_stderr() -> None:
+    """Keep the standard output for answers, and leave out what workers only log to be debugged."""
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )

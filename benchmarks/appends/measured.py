@@ -70,7 +70,7 @@ class Bench:
             for contender in contenders if number % 2 == 0 else reversed(contenders):
                 slices[contender.name].append(await self._slice(contender, self.seconds))
         disk = {"row": row, "what": "commits/s of the disk, one at a time", "per_second": round(median(commits))}
-        figures = [_figure(row, contender.name, slices[contender.name]) for contender in contenders]
+        figures = [figure(row, contender.name, slices[contender.name]) for contender in contenders]
         return [disk, *figures, *(compared(row, target, slices) for target in targets)]
 
     async def _slice(self, contender: Contender, seconds: float) -> Slice:
@@ -100,10 +100,11 @@ def _value(measured: Slice, of: str) -> float:
     return float(value)
 
 
-def _figure(row: str, name: str, slices: Sequence[Slice]) -> dict[str, Any]:
-    figure: dict[str, Any] = {"row": row, "what": name, "per_second": round(median(s.per_second for s in slices), 1)}
+def figure(row: str, name: str, slices: Sequence[Slice]) -> dict[str, Any]:
+    """Return the medians of a contender's slices."""
+    found: dict[str, Any] = {"row": row, "what": name, "per_second": round(median(s.per_second for s in slices), 1)}
     for field in ("p50_ms", "p99_ms"):
         values = [value for each in slices if (value := getattr(each, field)) is not None]
         if values:
-            figure[field] = round(median(values), 2)
-    return figure | {"runs_per_second": [round(each.per_second) for each in slices]}
+            found[field] = round(median(values), 2)
+    return found | {"runs_per_second": [round(each.per_second) for each in slices]}

@@ -4,6 +4,7 @@ It is told where the database is on its standard input.
 """
 
 import asyncio
+import os
 import sys
 
 from benchmarks.appends.worker_settings import WorkerSettings
@@ -27,15 +28,15 @@ def main() -> None:
 
 
 async def _work(told: WorkerSettings) -> None:
-    settings = told.settings()
-    async with open_pool(settings, "varve_projector", _CONNECTIONS, application_name="worker") as pool:
+    settings, owner = told.settings(), f"worker {os.getpid()}"
+    async with open_pool(settings, "varve_projector", _CONNECTIONS, application_name=owner) as pool:
         jobs = JobRunner(JOB_KIND, _done, pool=pool, concurrency=_JOBS_AT_ONCE)
         engine = Engine(
             [KnowledgeEntryListView(), DocumentStatusView(), UserActivityView(), DocumentJobs(jobs.wake)],
             pool=pool,
             reader=LogReader(event_types()),
             listen_url=settings.role_url("varve_projector"),
-            owner="worker",
+            owner=owner,
         )
         async with running_beside(engine.run(), jobs.run()):
             print(flush=True)

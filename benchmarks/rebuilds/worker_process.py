@@ -8,8 +8,7 @@ import os
 import resource
 import sys
 
-import structlog
-
+from benchmarks.appends.lines import log_to_stderr
 from benchmarks.appends.worker_settings import WorkerSettings
 from benchmarks.rebuilds.view import view_in
 from eventstore.background import running_beside
@@ -24,7 +23,7 @@ _CONNECTIONS = 6
 
 def main() -> None:
     collect_rarely()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # answers go to the standard output
+    log_to_stderr()
     lanes = int(sys.stdin.readline())
     asyncio.run(_work(lanes, WorkerSettings.model_validate_json(sys.stdin.readline())))
 

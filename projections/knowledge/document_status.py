@@ -17,10 +17,8 @@ from domain.knowledge.events import (
 from domain.shared.events import Event
 from eventstore.records import RecordedEvent
 from eventstore.voiding import EventVoided
-from projections.keyed import KeyedProjection
-from projections.rows import Key, KeyedRows
-
-_STREAMS = "document-"
+from projections.keyed import StreamProjection
+from projections.rows import KeyedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class DocumentRow:
     message: str | None = None
 
 
-class DocumentStatusView(KeyedProjection[DocumentRow]):
+class DocumentStatusView(StreamProjection[DocumentRow]):
     NAME: ClassVar[str] = "document_status"
     EVENTS: ClassVar[frozenset[type[Event]]] = frozenset((*DOCUMENT_EVENTS, EventVoided))
     TABLES: ClassVar[tuple[str, ...]] = ("documents",)
@@ -91,14 +89,8 @@ class DocumentStatusView(KeyedProjection[DocumentRow]):
     """
     MAIN: ClassVar[str] = "documents"
     ROWS: ClassVar[KeyedRows[DocumentRow]] = KeyedRows(DocumentRow, tenant="text", document_id="uuid")
-
-    def takes(self, recorded: RecordedEvent) -> bool:
-        """Take what voids an event of ours, but not what voids others'."""
-        is_of_others = isinstance(recorded.event, EventVoided) and not (recorded.stream or "").startswith(_STREAMS)
-        return not is_of_others and super().takes(recorded)
-
-    def key(self, recorded: RecordedEvent) -> Key:
-        return _key(recorded)
+    STREAM: ClassVar[str] = "document-"
+    ID: ClassVar[str] = "document_id"
 
     def step(self, row: DocumentRow | None, recorded: RecordedEvent) -> DocumentRow | None:
         return fold(row, recorded)
@@ -137,10 +129,3 @@ def fold(row: DocumentRow | None, recorded: RecordedEvent) -> DocumentRow | None
             return replace(row, status="deleted")
         case _:
             return row
-
-
-def _key(recorded: RecordedEvent) -> Key:
-    if isinstance(recorded.event, EventVoided):
-        return recorded.tenant, UUID(recorded.stream.removeprefix(_STREAMS))
-    document_id: UUID = getattr(recorded.event, "document_id")  # noqa: B009 - every other event of `EVENTS` has it
-    return recorded.tenant, document_id

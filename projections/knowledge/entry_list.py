@@ -17,10 +17,8 @@ from domain.knowledge.events import (
 from domain.shared.events import Event
 from eventstore.records import JsonObject, RecordedEvent
 from eventstore.voiding import EventVoided
-from projections.keyed import Following, KeyedProjection
-from projections.rows import Key, KeyedRows
-
-_STREAMS = "entry-"
+from projections.keyed import Following, StreamProjection
+from projections.rows import KeyedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def _tags(row: EntryRow) -> list[JsonObject]:
     return [{"tenant": row.tenant, "tag": tag, "entry_id": str(row.entry_id)} for tag in row.tags]
 
 
-class KnowledgeEntryListView(KeyedProjection[EntryRow]):
+class KnowledgeEntryListView(StreamProjection[EntryRow]):
     NAME: ClassVar[str] = "knowledge_entry_list"
     EVENTS: ClassVar[frozenset[type[Event]]] = frozenset((*ENTRY_EVENTS, EventVoided))
     TABLES: ClassVar[tuple[str, ...]] = ("entries", "tags")
@@ -89,17 +87,12 @@ class KnowledgeEntryListView(KeyedProjection[EntryRow]):
         create index on {entries} (tenant, entity_type, created_at, entry_id);
         create index on {tags} (tenant, entry_id);
     """
+    LANES: ClassVar[int] = 2
     MAIN: ClassVar[str] = "entries"
     ROWS: ClassVar[KeyedRows[EntryRow]] = KeyedRows(EntryRow, tenant="text", entry_id="uuid")
+    STREAM: ClassVar[str] = "entry-"
+    ID: ClassVar[str] = "entry_id"
     FOLLOWING: ClassVar[tuple[Following[EntryRow], ...]] = (Following("tags", ("tenant", "tag", "entry_id"), _tags),)
-
-    def takes(self, recorded: RecordedEvent) -> bool:
-        """Take what voids an event of ours, but not what voids others'."""
-        is_of_others = isinstance(recorded.event, EventVoided) and not (recorded.stream or "").startswith(_STREAMS)
-        return not is_of_others and super().takes(recorded)
-
-    def key(self, recorded: RecordedEvent) -> Key:
-        return _key(recorded)
 
     def step(self, row: EntryRow | None, recorded: RecordedEvent) -> EntryRow | None:
         return fold(row, recorded)
@@ -141,10 +134,3 @@ def fold(row: EntryRow | None, recorded: RecordedEvent) -> EntryRow | None:
 
 def _link(event: KnowledgeEntryLinked | KnowledgeEntryUnlinked) -> JsonObject:
     return {"target_id": str(event.target_id), "relation": event.relation}
-
-
-def _key(recorded: RecordedEvent) -> Key:
-    if isinstance(recorded.event, EventVoided):
-        return recorded.tenant, UUID(recorded.stream.removeprefix(_STREAMS))
-    entry_id: UUID = getattr(recorded.event, "entry_id")  # noqa: B009 - every other event of `EVENTS` has it
-    return recorded.tenant, entry_id

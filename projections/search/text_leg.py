@@ -30,6 +30,7 @@ class SearchTextLeg(Projection):
     NAME: ClassVar[str] = "search_text"
     EVENTS: ClassVar[frozenset[type[Event]]] = SEARCHED_EVENTS
     TABLES: ClassVar[tuple[str, ...]] = ("sources", "chunks", "postings", "tags", "terms", "stats")
+    LANES: ClassVar[int] = 2
     BATCH: ClassVar[int] = 500
 
     def __init__(self, analyzer: Analyzer, sources: SourceReader) -> None:

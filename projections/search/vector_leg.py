@@ -39,6 +39,7 @@ class SearchVectorLeg(Projection):
     NAME: ClassVar[str] = "search_vector"
     EVENTS: ClassVar[frozenset[type[Event]]] = SEARCHED_EVENTS
     TABLES: ClassVar[tuple[str, ...]] = ("sources", "vectors", "vector_tags", "vector_stats")
+    LANES: ClassVar[int] = 2
     BATCH: ClassVar[int] = 200
 
     def __init__(self, model: EmbeddingModel, sources: SourceReader, wake_embedder: Callable[[], None]) -> None:

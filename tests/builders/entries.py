@@ -38,8 +38,8 @@ def created(entry_id: UUID = ENTRY_ID, owner: str = "ann", **fields: Any) -> Kno
     return KnowledgeEntryCreated(entry_id=entry_id, owner=owner, **(DESCRIBED | fields))
 
 
-def updated(*, changed: tuple[str, ...], **fields: Any) -> KnowledgeEntryUpdated:
-    return KnowledgeEntryUpdated(entry_id=ENTRY_ID, changed=changed, **(DESCRIBED | fields))
+def updated(entry_id: UUID = ENTRY_ID, *, changed: tuple[str, ...], **fields: Any) -> KnowledgeEntryUpdated:
+    return KnowledgeEntryUpdated(entry_id=entry_id, changed=changed, **(DESCRIBED | fields))
 
 
 def deleted(entry_id: UUID = ENTRY_ID) -> KnowledgeEntryDeleted:

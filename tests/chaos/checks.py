@@ -14,7 +14,7 @@ from tests.chaos.log import read_log
 from tests.chaos.requests import Exchange, Ledger, Sender
 from tests.chaos.system import System
 from tests.model import LogEvent, Model, Row, model_of
-from tests.projections.comparing import expected_tables, lines, stored_tables
+from tests.projections.comparing import expected_tables, lines_of, stored_tables
 from tests.projections.engines import live_generation
 from tests.projections.views import read_models
 
@@ -230,7 +230,7 @@ async def search_tables_equal_the_model(evidence: Evidence) -> list[str]:
             wrong += [
                 f"{projection.NAME}.{table}"
                 for table, rows in found.items()
-                if lines(rows, without="embedding") != lines(expected[projection.NAME][table])
+                if lines_of(rows, without="embedding") != lines_of(expected[projection.NAME][table])
             ]
     return wrong
 

@@ -10,7 +10,7 @@ import psycopg
 
 from projections.definition import Projection
 from projections.generations import start_rebuild
-from projections.registry import REBUILDABLE
+from projections.registry import rebuildable
 from tests.chaos.projections import EventCount, PositionList
 from tests.chaos.requests import Exchange, Intent, Sender
 from tests.chaos.system import System
@@ -39,11 +39,11 @@ class Operator:
         """Ask until told to stop: of every projection in turn, in an order that is chosen anew each time."""
         while not is_over.is_set():
             if not self._waiting:
-                self._waiting = sorted({*REBUILDABLE, *OF_THE_TEST})
+                self._waiting = sorted({*rebuildable(), *OF_THE_TEST})
                 self.choice.shuffle(self._waiting)
             name = self._waiting.pop()
             (request,) = self.choice.choices(list(_REQUESTS), list(_REQUESTS.values()))
-            if name in REBUILDABLE:
+            if name in rebuildable():
                 await self._ask(request, name)
             else:
                 with suppress(psycopg.OperationalError):  # PostgreSQL is down: not this time
@@ -58,11 +58,11 @@ class Operator:
         """
         before = dict(await self.system.rows(_LIVE))
         highest = dict(await self.system.rows(_HIGHEST))
-        for name in sorted(REBUILDABLE):
+        for name in sorted(rebuildable()):
             await self._ask("rebuilds", name)
         for projection in OF_THE_TEST.values():
             await start_rebuild_directly(self.system, projection)
-        rebuilt = sorted({*REBUILDABLE, *OF_THE_TEST})
+        rebuilt = sorted({*rebuildable(), *OF_THE_TEST})
         async with asyncio.timeout(seconds):
             while True:
                 live = dict(await self.system.rows(_LIVE))

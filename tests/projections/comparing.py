@@ -1,7 +1,7 @@
 """The check of every read model: rebuilt and live rows equal each other, and a model that was written independently."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,8 +77,8 @@ async def disagreements(settings: Settings, admin: Connection, projections: Sequ
         f"{name}.{table}"
         for name in names
         for table in live[name]
-        if lines(live[name][table]) != lines(rebuilt[name][table])
-        or lines(live[name][table], without="embedding") != lines(expected[name][table])
+        if lines_of(live[name][table]) != lines_of(rebuilt[name][table])
+        or lines_of(live[name][table], without="embedding") != lines_of(expected[name][table])
     }
     texts = (await search_model(settings, await log_events(admin))).embedded_texts()
     if await least_cosine(live["search_vector"], texts, asked) < _ALIKE:
@@ -114,7 +114,7 @@ async def _live_tables(admin: Connection, projection: Projection) -> Tables:
     return await stored_tables(admin, projection, await live_generation(admin, projection.NAME))
 
 
-def lines(rows: Sequence[Mapping[str, Any]], without: str | None = None) -> list[str]:
+def lines_of(rows: Iterable[Mapping[str, Any]], without: str | None = None) -> list[str]:
     """Return rows as sorted lines, so that they compare whatever their order."""
     kept = ({name: value for name, value in row.items() if name != without} for row in rows)
     return sorted(json.dumps(row, default=str, sort_keys=True) for row in kept)

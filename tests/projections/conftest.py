@@ -1,13 +1,18 @@
-"""The embedder at work."""
+"""The embedder at work, and what given events become."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from eventstore.append import open_appender
+from eventstore.mapper import PydanticMapper
+from projections.definition import Projection
 from tests.fixtures.engine import running
-from varve.bootstrap import embedder
+from tests.projections.engines import Connection
+from tests.projections.spec import Given, Told
+from varve.bootstrap import embedder, event_types
 from varve.pools import open_pool
 from varve.settings import Settings
 from workers.embedding.requests import EmbeddingRequests
@@ -26,3 +31,22 @@ async def embedding(settings: Settings, projector_pool: AsyncConnectionPool[Any]
     requests = EmbeddingRequests(embedder(settings), projector_pool)
     async with running(requests.run()):
         yield requests
+
+
+class GivenEvents(Protocol):
+    """Starts a sentence: given a projection and these events, once in a test."""
+
+    def __call__(self, projection: Projection, *events: Told) -> Given: ...
+
+
+@pytest.fixture
+async def given(
+    settings: Settings, projector_pool: AsyncConnectionPool[Any], admin: Connection
+) -> AsyncIterator[GivenEvents]:
+    """The words of a projection's test."""
+    async with open_appender(settings.role_url("varve_writer"), PydanticMapper(event_types())) as appender:
+
+        def start(projection: Projection, *events: Told) -> Given:
+            return Given(projection, events, appender=appender, pool=projector_pool, admin=admin)
+
+        yield start

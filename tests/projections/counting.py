@@ -1,14 +1,16 @@
 """Projections in which an event that is applied twice, lost or out of order shows: an upsert would hide it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
 from domain.knowledge.events import ENTRY_EVENTS
 from domain.shared.events import Event
 from eventstore.records import RecordedEvent
+from projections.appended import CountingProjection
 from projections.definition import Connection, Generation, NotReadyError, Projection
+from projections.rows import Key
 
 
 class Counted(Projection):
@@ -38,6 +40,22 @@ def named(name: str, lanes: int = 1) -> Counted:
         LANES: ClassVar[int] = lanes
 
     return Named()
+
+
+class EventsByTopic(CountingProjection):
+    """How many events of each type a tenant has: lanes share its counters."""
+
+    NAME: ClassVar[str] = "events_by_topic"
+    EVENTS: ClassVar[frozenset[type[Event]]] = frozenset(ENTRY_EVENTS)
+    TABLES: ClassVar[tuple[str, ...]] = ("topics",)
+    DDL: ClassVar[str] = (
+        "create table {topics} (tenant text, topic text, count bigint not null, primary key (tenant, topic))"
+    )
+    MAIN: ClassVar[str] = "topics"
+    KEY: ClassVar[Mapping[str, str]] = {"tenant": "text", "topic": "text"}
+
+    def counts(self, recorded: RecordedEvent) -> Iterable[tuple[Key, int]]:
+        yield (recorded.tenant, recorded.event.TOPIC), 1
 
 
 class Listed(Projection):

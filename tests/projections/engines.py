@@ -26,6 +26,8 @@ from varve.settings import Settings
 
 Connection = psycopg.AsyncConnection[Any]
 
+CONNECTIONS = 8
+"""Of an engine's pool."""
 _SECONDS = 30.0
 _owners = itertools.count(1)
 
@@ -44,7 +46,7 @@ async def engine_of(
     `known` are the events that its code knows, all by default.
     """
     owner = f"engine {next(_owners)}"
-    async with open_pool(settings, "varve_projector", 8) as pool:
+    async with open_pool(settings, "varve_projector", CONNECTIONS) as pool:
         engine = Engine(
             projections,
             pool=pool,

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from projections.engine import LEASE_SECONDS
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from tests.fixtures.http import process_environment
-from tests.projections.comparing import expected_tables, rebuild, stored_tables
-from tests.projections.counting import Counted, Failing, Waiting, counts, slowly
-from tests.projections.engines import engine_of, lanes, live_generation, until, until_caught_up
-from tests.projections.history import History
+from tests.projections.comparing import rebuild, stored_tables
+from tests.projections.counting import Counted, Failing, Paused, Waiting, counts, slowly
+from tests.projections.engines import CONNECTIONS, engine_of, lanes, live_generation, until, until_caught_up
+from tests.projections.folding import variant
 from tests.projections.sending import create, create_many
 
 TAKEOVER_SECONDS = 5.0
@@ -90,6 +91,22 @@ async def test_two_engines_never_share_a_lane(settings, platform, admin):
         assert await counts(admin, "counted") == {"acme": 30}
 
 
+async def test_lanes_that_have_every_connection_keep_their_leases(settings, platform, admin):
+    paused = Paused(after_writing=False)
+    busy = [variant(paused, f"number_{number}") for number in range(CONNECTIONS)]
+    names = [projection.NAME for projection in busy]
+    await create(platform)
+    async with engine_of(settings, busy):
+        async with asyncio.timeout(20):
+            await paused.has_stopped.wait()
+        await asyncio.sleep(LEASE_SECONDS + 1)
+        held = await lanes(admin, *names)
+        paused.may_go_on.set()
+        await until_caught_up(admin, names)
+    assert [lane["fence"] for lane in held] == [1] * CONNECTIONS
+    assert {lane["fence"] for lane in await lanes(admin, *names)} == {1}
+
+
 async def test_a_projection_that_is_not_ready_holds_up_no_other(settings, platform, admin):
     waiting = Waiting()
     async with engine_of(settings, [waiting, Counted()]):
@@ -135,18 +152,6 @@ def in_four_lanes() -> type[KnowledgeEntryListView]:
     return InFourLanes
 
 
-async def test_four_lanes_in_any_interleaving_write_the_rows_of_one(settings, platform, admin):
-    view = in_four_lanes()()
-    async with engine_of(settings, [view], window_size=11):
-        await History(platform, seed=11).write(80)
-        await until_caught_up(admin, [view.NAME])
-    expected = await expected_tables(settings, admin)
-    rows = await stored_tables(admin, view, 1)
-    for table, key in (("entries", "entry_id"), ("tags", "tag")):
-        assert _sorted(rows[table], key) == _sorted(expected["knowledge_entry_list"][table], key)
-    assert len(await lanes(admin, view.NAME)) == 4
-
-
 async def test_a_projection_of_four_lanes_is_rebuilt_again_and_again(settings, platform, admin):
     view = in_four_lanes()()
     await create_many(platform, 30)
@@ -157,7 +162,3 @@ async def test_a_projection_of_four_lanes_is_rebuilt_again_and_again(settings, p
             await asyncio.sleep(0.2)
             assert await live_generation(admin, view.NAME) == generation
             assert len((await stored_tables(admin, view, generation))["entries"]) == 30
-
-
-def _sorted(rows, key):
-    return sorted(rows, key=lambda row: (row["tenant"], str(row["entry_id"]), str(row[key])))

@@ -15,7 +15,7 @@ from commands.operations.projections import (
 from domain.knowledge.entry import EntryChanges
 from projections.definition import Projection
 from projections.operations.operator_requests import OperatorRequests
-from projections.registry import REBUILDABLE
+from projections.registry import rebuildable
 from tests.builders import actors
 from tests.projections.counting import Choosy, Failing, counts
 from tests.projections.engines import engine_of, lanes, until, until_caught_up, until_live
@@ -74,7 +74,7 @@ def with_requests(*projections: Projection) -> list[Projection]:
 @pytest.fixture
 async def operators(settings, monkeypatch):
     """A platform whose commands know the projections of these tests, too."""
-    monkeypatch.setattr("varve.bootstrap.REBUILDABLE", REBUILDABLE | {"choosy", "failing"})
+    monkeypatch.setattr("varve.bootstrap.rebuildable", lambda: rebuildable() | {"choosy", "failing"})
     async with open_platform(settings) as opened:
         yield opened
 

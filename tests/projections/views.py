@@ -1,14 +1,12 @@
-"""The five read models as the registry has them, and three ways to get each of them wrong."""
+"""The read models as the registry has them, and three ways to get each of them wrong."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from eventstore.records import RecordedEvent
-from projections.activity.user_activity import UserActivityView
 from projections.definition import Connection, Generation, Projection
-from projections.knowledge.document_status import DocumentStatusView
-from projections.knowledge.entry_list import KnowledgeEntryListView
+from projections.registry import READ_MODELS
 from projections.search.sources import SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
@@ -24,15 +22,14 @@ Mutation = Callable[[type[Projection]], type[Projection]]
 def read_models(
     settings: Settings, wake_embedder: Callable[[], None], mutation: Mutation = lambda same: same
 ) -> list[Projection]:
-    """The five read models, each with its class passed through `mutation`."""
+    """Every read model, each with its class passed through `mutation`."""
     sources = SourceReader(PassageCutter(tokenizer(settings), MAX_TOKENS).of_entry, contents_of(open_blobs(settings)))
-    text_leg: Any = mutation(SearchTextLeg)
-    vector_leg: Any = mutation(SearchVectorLeg)
-    return [
-        *(mutation(each)() for each in (KnowledgeEntryListView, DocumentStatusView, UserActivityView)),
-        text_leg(TextAnalyzer(), sources),
-        vector_leg(embedder(settings).model, sources, wake_embedder),
-    ]
+    made_with: dict[type[Projection], tuple[Any, ...]] = {
+        SearchTextLeg: (TextAnalyzer(), sources),
+        SearchVectorLeg: (embedder(settings).model, sources, wake_embedder),
+    }
+    mutated: list[tuple[Any, tuple[Any, ...]]] = [(mutation(each), made_with.get(each, ())) for each in READ_MODELS]
+    return [projection(*arguments) for projection, arguments in mutated]
 
 
 def dropping_every_50th_event(projection: type[Projection]) -> type[Projection]:
