@@ -10,12 +10,19 @@ from queries.knowledge.history import GetHistory, GetStateAt, get_history, get_s
 from queries.message import Query, QueryHandler
 from queries.operations.commands import GetCommand, get_command
 from queries.operations.parked import ListParkedEvents, list_parked_events
-from queries.operations.projections import ListProjections, list_projections
+from queries.operations.projections import ListProjections
 from queries.search.message import Search
 
 
-def build_handlers(search: QueryHandler[Search, Any]) -> dict[type[Query], QueryHandler[Any, Any]]:
-    """Return the handlers; `search` has the embedding model and the analyzer that the index was made with."""
+def build_handlers(
+    *, search: QueryHandler[Search, Any], projections: QueryHandler[ListProjections, Any]
+) -> dict[type[Query], QueryHandler[Any, Any]]:
+    """Return the handlers.
+
+    Args:
+        search: has the embedding model and the analyzer that the index was made with.
+        projections: knows what is an alarm.
+    """
     return {
         Search: search,
         GetEntry: get_entry,
@@ -25,7 +32,7 @@ def build_handlers(search: QueryHandler[Search, Any]) -> dict[type[Query], Query
         ListDocumentChunks: list_document_chunks,
         ListActivity: list_activity,
         GetCommand: get_command,
-        ListProjections: list_projections,
+        ListProjections: projections,
         ListParkedEvents: list_parked_events,
         GetHistory: get_history,
         GetStateAt: get_state_at,

@@ -45,6 +45,7 @@ from projections.search.sources import Contents, SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 from queries.bus import QueryBus
+from queries.operations.projections import projections_handler
 from queries.registry import build_handlers as build_query_handlers
 from queries.search.search import SearchSettings, search_handler
 from varve.pools import open_pool
@@ -142,7 +143,10 @@ async def open_platform(
                 key_seconds=settings.idempotency_hours * 3600,
             ),
             queries=QueryBus(
-                handlers=build_query_handlers(search_handler(asking_embedder, TextAnalyzer(), SearchSettings())),
+                handlers=build_query_handlers(
+                    search=search_handler(asking_embedder, TextAnalyzer(), SearchSettings()),
+                    projections=projections_handler(settings.alarm_seconds),
+                ),
                 read_models=read_models,
                 streams=TenantStreams(reader, application.event_types),
                 wait_seconds=settings.wait_seconds,

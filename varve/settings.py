@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     wait_seconds: Annotated[float, Field(gt=0, le=60, description="The longest wait for X-Min-Position.")] = 5.0
     max_upload_bytes: Annotated[int, Field(ge=1)] = 50_000_000
     max_body_bytes: Annotated[int, Field(ge=1)] = 10_000_000
+    alarm_seconds: Annotated[
+        float,
+        Field(gt=0, le=86_400, description="After so long it is an alarm that a lane stands still, or is nobody's."),
+    ] = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otlp_endpoint: Annotated[str | None, Field(description="An OpenTelemetry collector, OTLP over HTTP.")] = None
 

@@ -21,6 +21,7 @@ FUNCTIONS_WITHOUT_ROWS = {
     "varve.tenant()": "answers the setting itself, and raises without it",
     "varve.head()": "one number for the whole log",
     "varve.parked_count(p_projection text, p_generation integer)": "one number for all tenants",
+    "varve.recorded_after(p_position bigint)": "the time of one event, of whatever tenant",
     "varve.check_epoch()": "the name of the log's present history",
     "varve.newest_checkpoint(p_projection text, p_generation integer, p_first_slot smallint)": "a position",
     "varve.refuse_change()": "a trigger's function: PostgreSQL refuses every direct call",
