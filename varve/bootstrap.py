@@ -10,6 +10,7 @@ from typing import Any
 import dramatiq
 import redis.asyncio
 from obstore.store import LocalStore
+from opentelemetry import metrics
 from psycopg_pool import AsyncConnectionPool
 
 from api.services import Services
@@ -45,6 +46,7 @@ from projections.search.sources import Contents, SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 from queries.bus import QueryBus
+from queries.operations.gauges import LaneGauges
 from queries.operations.projections import projections_handler
 from queries.registry import build_handlers as build_query_handlers
 from queries.search.search import SearchSettings, search_handler
@@ -173,6 +175,10 @@ async def open_api_services(
         )
         cache = await stack.enter_async_context(redis.asyncio.Redis.from_url(settings.required_redis_url()))
         run_beside(stack, _warm_up(platform.embedder))
+        if settings.otlp_endpoint is not None:
+            meter = metrics.get_meter("varve.operations")
+            gauges = LaneGauges(meter, platform.read_models, settings.alarm_seconds)
+            run_beside(stack, gauges.run(settings.metrics_seconds))
 
         async def postgres_answers() -> None:
             async with platform.reader_pool.connection() as connection:

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     ] = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otlp_endpoint: Annotated[str | None, Field(description="An OpenTelemetry collector, OTLP over HTTP.")] = None
+    metrics_seconds: Annotated[
+        float, Field(ge=1, le=3600, description="How often metrics are sent to the collector.")
+    ] = 15.0
 
     @classmethod
     def settings_customise_sources(
