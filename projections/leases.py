@@ -67,10 +67,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many lanes are a worker's part, and the projections of which all are, since nobody else knows them."""
+    """How many lanes are a worker's part, and the projections of which all are, since nobody else knows them.
+
+    `has_free` says whether nobody holds one of the lanes that it knows.
+    """
 
     lanes: int
     alone: Collection[str]
+    has_free: bool
 
 
 _RATE_SECONDS = 10.0
@@ -93,7 +97,8 @@ with present as (
     delete from varve.workers where seen_at < clock_timestamp() - interval '1 minute' and owner <> %(owner)s
 )
 select coalesce(ceil(sum(1.0 / (1 + others.workers))), 0)::integer as lanes,
-       coalesce(array_agg(distinct g.projection) filter (where others.workers = 0), '{}') as alone
+       coalesce(array_agg(distinct g.projection) filter (where others.workers = 0), '{}') as alone,
+       coalesce(bool_or(l.leased_until is null or l.leased_until < clock_timestamp()), false) as has_free
 from varve.leases l join varve.generations g using (projection, generation)
 cross join lateral (
     select count(*) as workers from varve.workers w
@@ -229,7 +234,7 @@ async def part_of(connection: Connection, owner: str, known: Known, seconds: flo
     definitions = [f"{projection} {definition}" for projection, definition in known.definitions.items()]
     cursor = connection.cursor(row_factory=class_row(Share))
     await cursor.execute(_SHARE, {"owner": owner, "known": definitions, "seconds": seconds}, prepare=True)
-    return await cursor.fetchone() or Share(0, [])
+    return await cursor.fetchone() or Share(0, [], has_free=False)
 
 
 async def acquire(
