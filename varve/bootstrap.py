@@ -1,6 +1,7 @@
 """The composition root: every process and every test builds what it runs here, by plain calls."""
 
 import os
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -66,6 +67,7 @@ from workers.embedding.tokenizer import PatternTokenizer, WordPieceTokenizer
 from workers.housekeeping import Housekeeping
 from workers.jobs import JobRunner
 from workers.passages import PassageCutter
+from workers.search_records import SampledSearches, SearchRecordWriter
 from workers.text_analyzer import TextAnalyzer
 from workers.waking import Waker
 
@@ -120,7 +122,14 @@ async def open_platform(
         log_waker = WakeSender(settings.role_url("varve_writer"))
         message_waker = Waker(broker or create_broker(settings.required_redis_url()), PROJECTIONS, LOOK_AT_LOG)
         snapshots = SnapshotTaker(writer, application.snapshot_policy)
-        run_beside(stack, log_waker.run(), message_waker.run(), snapshots.run())
+        searches = SampledSearches(
+            settings.search_record_rate,
+            key=settings.derived_key("search records"),
+            now=SystemClock().now,
+            chance=random.random,
+        )
+        search_writer = SearchRecordWriter(searches, writer)
+        run_beside(stack, log_waker.run(), message_waker.run(), snapshots.run(), search_writer.run())
         asking_embedder = embedder(settings)
 
         def appended() -> None:
@@ -146,7 +155,7 @@ async def open_platform(
             ),
             queries=QueryBus(
                 handlers=build_query_handlers(
-                    search=search_handler(asking_embedder, TextAnalyzer(), SearchSettings()),
+                    search=search_handler(asking_embedder, TextAnalyzer(), SearchSettings(), searches),
                     projections=projections_handler(settings.alarm_seconds),
                 ),
                 read_models=read_models,
@@ -284,7 +293,7 @@ async def open_document_work(
                 passing=(StoreUnavailable, ParserUnavailable),
             ),
             embeddings=EmbeddingRequests(platform.embedder, pool),
-            housekeeping=Housekeeping(pool, platform.blobs),
+            housekeeping=Housekeeping(pool, platform.blobs, settings.search_record_days),
         )
 
 
