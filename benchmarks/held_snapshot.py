@@ -149,7 +149,7 @@ async def live_system(settings: Settings, per_second: float) -> AsyncIterator[Li
         )
         admin = await stack.enter_async_context(await _as_superuser(settings))
         load, reads = SteadyLoad(appender, per_second), Times()
-        housekeeping = Housekeeping(projector, open_blobs(settings))
+        housekeeping = Housekeeping(projector, open_blobs(settings), settings.search_record_days)
         run_beside(stack, load.run(), _read(LiveReadModels(reader), reads), _purge(housekeeping))
         yield Live(load, reads, admin)
 

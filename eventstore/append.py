@@ -8,6 +8,7 @@ from opentelemetry import trace
 
 from eventstore.batch_appender import BatchAppender, open_batch_appender
 from eventstore.boundary import BoundaryCheck, open_boundary_check
+from eventstore.metrics import append_duration, appended_events, measured
 from eventstore.prepare import prepare
 from eventstore.records import Append, Appended
 
@@ -31,7 +32,7 @@ class Appender:
         Raises:
             EventStoreError: one of those that `BatchAppender.append` names; nothing was stored unless it says so.
         """
-        with tracer.start_as_current_span("eventstore.append") as span:
+        with tracer.start_as_current_span("eventstore.append") as span, measured(append_duration):
             span.set_attribute("varve.events", len(append.events))
             prepared = prepare(append, self._mapper)
             if self._boundaries is not None:
@@ -40,6 +41,8 @@ class Appender:
             if self._boundaries is not None:
                 self._boundaries.note(appended.position)
             span.set_attribute("varve.position", appended.position)
+        if not appended.is_repeated:
+            appended_events.add(len(append.events))
         return appended
 
 

@@ -20,6 +20,7 @@ from domain.shared.ids import uuid7
 from eventstore.background import running_beside
 from eventstore.batch import Abandoned, Again, Batch, BatchAnswer, Outcome, known
 from eventstore.errors import EventStoreError, HistoryChanged, InvalidAppend, StoreUnavailable
+from eventstore.metrics import batch_size
 from eventstore.pace import Pace
 from eventstore.prepare import PreparedAppend
 from eventstore.records import Appended
@@ -251,6 +252,7 @@ class BatchAppender:
             else:
                 await self._halve(session, waiting, error)
             return
+        batch_size.record(len(waiting))
         self._note_history(answer)
         self._deliver([waiting[index] for index in batch.order], batch.outcomes(answer))
 

@@ -12,7 +12,6 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.background import end
-from eventstore.epochs import check_epoch
 from eventstore.log import LogReader
 from eventstore.wake import CHANNEL, WakeListener
 from projections.checkpoints import Checkpoints
@@ -40,6 +39,8 @@ log = structlog.get_logger()
 LEASE_SECONDS = 3.0
 """A dead worker's lanes are taken over after this time and one round of `_HEARTBEAT_SECONDS`."""
 _HEARTBEAT_SECONDS = 0.75
+_BEATS_TO_TIDY = 4
+"""Lanes are split and merged, and old generations dropped, once in so many heartbeats."""
 _POLL_SECONDS = 15.0
 """Notifications and heartbeats wake lanes; they look by themselves in case both were lost."""
 _DEFINITIONS_SECONDS = 5.0
@@ -78,8 +79,8 @@ class Engine:
         self._waiting: frozenset[str] = frozenset()
         """The projections that other code runs."""
         self._definitions_due: float | None = None
-        self._epoch = ""
         self._kept: Connection | None = None
+        self._beats = 0
 
     def wake(self) -> None:
         """Look at the log now."""
@@ -105,19 +106,27 @@ class Engine:
         """Renew what this process has, stop what it lost, start what is free."""
         async with self._kept_connection() as connection:
             await self._follow_definitions(connection)
-            await self._follow_history(await check_epoch(connection))
-            await adjust(connection, self._projections)
-            share = await part_of(connection, self._owner, self._known, LEASE_SECONDS)
-            held = await self._shared_out(connection, await renew(connection, self._owner, LEASE_SECONDS), share)
-            most = max(0, share.lanes - len(held))
-            taken = await acquire(connection, self._owner, self._known, LEASE_SECONDS, most=most, alone=share.alone)
-            await end_sessions(
-                connection, {lease.former_owner for lease in taken if lease.former_owner} - {self._owner}
-            )
-            held += taken
-            self._run_exactly(held)
             await self._look(connection)
-            await drop_superfluous(connection, self._projections)
+            is_tidying = self._beats % _BEATS_TO_TIDY == 0
+            self._beats += 1
+            if is_tidying:
+                await adjust(connection, self._projections)
+            async with connection.pipeline():  # one transaction: one commit
+                share = await part_of(connection, self._owner, self._known, LEASE_SECONDS)
+                renewed = await renew(connection, self._owner, LEASE_SECONDS)
+            held = await self._shared_out(connection, renewed, share)
+            if share.has_free:
+                held += await self._take(connection, share, len(held))
+            self._run_exactly(held)
+            if is_tidying:
+                await drop_superfluous(connection, self._projections)
+
+    async def _take(self, connection: Connection, share: Share, held: int) -> list[LaneLease]:
+        """Take lanes that nobody holds, up to this worker's share, and end the sessions of whoever had them."""
+        most = max(0, share.lanes - held)
+        taken = await acquire(connection, self._owner, self._known, LEASE_SECONDS, most=most, alone=share.alone)
+        await end_sessions(connection, {lease.former_owner for lease in taken if lease.former_owner} - {self._owner})
+        return taken
 
     async def _follow_definitions(self, connection: Connection) -> None:
         """Have what this code defines built when it is its turn, which other workers' coming and going changes."""
@@ -173,24 +182,24 @@ class Engine:
     async def _look(self, connection: Connection) -> None:
         """Tell lanes what operators asked for since the last look, and of events that no notification told of."""
         before, self._due = self._due, await due(connection)
+        await self._follow_history(before.epoch, self._due.epoch)
         if self._due.head != before.head:
             self.wake()
         for (projection, generation, _), (lane, _) in self._lanes.items():
             if self._due.skipped != before.skipped or f"{projection}/{generation}" in self._due.to_retry:
                 lane.look_at_parked()
 
-    async def _follow_history(self, epoch: str) -> None:
+    async def _follow_history(self, before: str, epoch: str) -> None:
         """Begin anew where the database has the lanes, when the log has another history than at the last look.
 
         Rows and positions lie in the log's own database, so after a failover or a restore they are at a place that the
         new history has; only what this process remembers may be from beyond it.
         """
-        if self._epoch not in {"", epoch}:
+        if before not in {"", epoch}:
             log.warning("engine.history_changed", epoch=epoch)
             await end(*(task for _, task in self._lanes.values()))
             self._lanes.clear()
             self._shared_log.forget()
-        self._epoch = epoch
 
     def _start(self, lease: LaneLease) -> None:
         lane = Lane(

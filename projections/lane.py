@@ -13,6 +13,7 @@ from opentelemetry import propagate, trace
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.log import UndecodableEvent, UnknownEvent
+from eventstore.metrics import measured
 from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, SlotRange, slot_of
 from projections.checkpoints import Checkpoints
@@ -27,6 +28,7 @@ from projections.leases import (
     note_failure,
     note_progress,
 )
+from projections.metrics import batch_duration, batch_events
 from projections.parking import Aside, note_failed_again, park, parked, remove, skipped
 from projections.shared_log import SharedLog
 
@@ -264,7 +266,10 @@ class Lane:
             await self._checkpoints.move(self._lease, self._position, to)
             return
         async with self._pool.connection() as connection:
-            with tracer.start_as_current_span("projection.batch", links=_links(events)) as span:
+            with (
+                tracer.start_as_current_span("projection.batch", links=_links(events)) as span,
+                measured(batch_duration, {"varve.projection": self._projection.NAME}),
+            ):
                 span.set_attribute("varve.projection", self._projection.NAME)
                 span.set_attribute("varve.events", len(events))
                 prepared = await self._prepared(connection, events)
@@ -275,6 +280,7 @@ class Lane:
                     self._on_step("rows_written")
                     await advance(connection, self._lease, self._position, to)
         self._projection.committed()
+        batch_events.record(len(events), {"varve.projection": self._projection.NAME})
         log.debug("projection.applied", projection=self._projection.NAME, events=len(events), position=to)
 
     async def _prepared(self, connection: psycopg.AsyncConnection[Any], events: Sequence[RecordedEvent]) -> Any:

@@ -67,18 +67,24 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many lanes are a worker's part, and the projections of which all are, since nobody else knows them."""
+    """How many lanes are a worker's part, and the projections of which all are, since nobody else knows them.
+
+    `has_free` says whether nobody holds one of the lanes that it knows.
+    """
 
     lanes: int
     alone: Collection[str]
+    has_free: bool
 
+
+_RATE_SECONDS = 10.0
+"""Over about so long a lane's rate is averaged."""
 
 # Read while the last owner's batch is being committed, the position may be the one before that batch. The lane then
 # loses its lease at its first batch, and begins anew.
 _LEASE = """
 l.projection, l.generation, l.first_slot::integer, l.last_slot::integer, g.status, l.fence,
-    {former_owner} as former_owner,
-    (select c.position from varve.newest_checkpoint(l.projection, l.generation, l.first_slot) c) as position,
+    {former_owner} as former_owner, {lane}.position,
     (select epoch from varve.log_epochs order by number desc limit 1) as epoch
 """
 # Each lane counts as the part that one of the workers who know it should have. This worker's own row may not be there
@@ -91,7 +97,8 @@ with present as (
     delete from varve.workers where seen_at < clock_timestamp() - interval '1 minute' and owner <> %(owner)s
 )
 select coalesce(ceil(sum(1.0 / (1 + others.workers))), 0)::integer as lanes,
-       coalesce(array_agg(distinct g.projection) filter (where others.workers = 0), '{}') as alone
+       coalesce(array_agg(distinct g.projection) filter (where others.workers = 0), '{}') as alone,
+       coalesce(bool_or(l.leased_until is null or l.leased_until < clock_timestamp()), false) as has_free
 from varve.leases l join varve.generations g using (projection, generation)
 cross join lateral (
     select count(*) as workers from varve.workers w
@@ -110,8 +117,9 @@ update varve.leases set leased_until = null, owner = null
 {_OWN}"""
 _ACQUIRE = f"""
 with free as (
-    select l.projection, l.generation, l.first_slot, l.owner as former_owner
+    select l.projection, l.generation, l.first_slot, l.owner as former_owner, c.position
     from varve.leases l join varve.generations g using (projection, generation)
+    cross join lateral varve.newest_checkpoint(l.projection, l.generation, l.first_slot) c
     join unnest(%(projections)s::text[], %(definitions)s::text[]) as known (projection, definition)
       on known.projection = g.projection and known.definition = g.definition
     where g.status in ('live', 'building') and g.paused_at is null
@@ -130,27 +138,35 @@ with free as (
 )
 update varve.leases l
 set owner = %(owner)s, fence = l.fence + 1, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s),
-    needs_topic = null, needs_version = null
+    needs_topic = null, needs_version = null, filled_to = null,
+    renewed_at = clock_timestamp(), reached = free.position, rate = 0
 from free, varve.generations g
 where (l.projection, l.generation, l.first_slot) = (free.projection, free.generation, free.first_slot)
   and (g.projection, g.generation) = (l.projection, l.generation)
-returning {_LEASE.format(former_owner="free.former_owner")}
+returning {_LEASE.format(former_owner="free.former_owner", lane="free")}
 """
-# Locked in the order in which checkpoints that move together are, so that neither waits for the other.
+# Locked in the order in which checkpoints that move together are, so that neither waits for the other. The row is
+# written anyway: what it also says of the lane's movement costs no write.
 _RENEW = f"""
 with mine as (
-    select l.projection, l.generation, l.first_slot
+    select l.projection, l.generation, l.first_slot, c.position, greatest(c.position, l.filled_to) as reached,
+           extract(epoch from clock_timestamp() - l.renewed_at)::double precision + 0.001 as seconds
     from varve.leases l join varve.generations g using (projection, generation)
+    cross join lateral varve.newest_checkpoint(l.projection, l.generation, l.first_slot) c
     where l.owner = %(owner)s and l.leased_until > clock_timestamp()
       and g.status in ('live', 'building') and g.paused_at is null
     order by 1, 2, 3
     for no key update of l
 )
-update varve.leases l set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+update varve.leases l
+set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s), renewed_at = clock_timestamp(),
+    reached = mine.reached, moved_at = case when mine.reached > l.reached then clock_timestamp() else l.moved_at end,
+    rate = l.rate + (greatest(mine.reached - l.reached, 0) / mine.seconds - l.rate)
+                  * (1 - exp(-mine.seconds / {_RATE_SECONDS}))
 from mine, varve.generations g
 where (l.projection, l.generation, l.first_slot) = (mine.projection, mine.generation, mine.first_slot)
   and (g.projection, g.generation) = (l.projection, l.generation)
-returning {_LEASE.format(former_owner="null")}
+returning {_LEASE.format(former_owner="null", lane="mine")}
 """
 _RELEASE = "update varve.leases set leased_until = null, owner = null where owner = %s"
 _TERMINATE = """
@@ -196,7 +212,7 @@ where l.projection = %(projection)s and l.generation = %(generation)s and l.firs
 for no key update of l
 """
 _FAIL = f"""
-update varve.leases set error = %(error)s, failures = failures + 1
+update varve.leases set error = %(error)s, failures = failures + 1, filled_to = null
 {_OWN}"""
 _PROGRESS = f"""
 update varve.leases set filled_to = %(position)s
@@ -218,7 +234,7 @@ async def part_of(connection: Connection, owner: str, known: Known, seconds: flo
     definitions = [f"{projection} {definition}" for projection, definition in known.definitions.items()]
     cursor = connection.cursor(row_factory=class_row(Share))
     await cursor.execute(_SHARE, {"owner": owner, "known": definitions, "seconds": seconds}, prepare=True)
-    return await cursor.fetchone() or Share(0, [])
+    return await cursor.fetchone() or Share(0, [], has_free=False)
 
 
 async def acquire(

@@ -30,7 +30,7 @@ where projection = %(projection)s and generation = %(generation)s and position =
 """
 _DUE = """
 select array(select distinct projection || '/' || generation from varve.parked where is_to_retry),
-       (select count(*) from varve.skipped), varve.head()
+       (select count(*) from varve.skipped), varve.head(), varve.check_epoch()
 """
 # All of the partition: those behind the event wait for it, and those before it are in its way.
 _RETRY = """
@@ -70,11 +70,15 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Which generations have something to retry, as `projection/generation`, how many events are skipped; the head."""
+    """Which generations have something to retry, as `projection/generation`, how many events are skipped; the head.
+
+    `epoch` is the log's present history: on a promoted server or a copy, to look begins a new one.
+    """
 
     to_retry: frozenset[str] = frozenset()
     skipped: int = 0
     head: int = 0
+    epoch: str = ""
 
 
 async def park(connection: Connection, lease: LaneLease, events: Iterable[Aside]) -> None:
@@ -105,9 +109,9 @@ async def skipped(connection: Connection, projection: str) -> frozenset[int]:
 
 
 async def due(connection: Connection) -> Due:
-    """Return what is to be done besides what the log wakes for, and how long the log is."""
-    to_retry, count, head = await (await connection.execute(_DUE, prepare=True)).fetchone() or ((), 0, 0)
-    return Due(frozenset(to_retry), count, head)
+    """Return what is to be done besides what the log wakes for, and where the log ends in which history."""
+    to_retry, count, head, epoch = await (await connection.execute(_DUE, prepare=True)).fetchone() or ((), 0, 0, "")
+    return Due(frozenset(to_retry), count, head, epoch)
 
 
 async def remove(connection: Connection, lease: LaneLease, positions: Sequence[int]) -> None:

@@ -11,23 +11,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import orjson
-from opentelemetry import metrics
 
 from domain.shared.access import Actor
 from queries.answers import EncodedAnswer
 from queries.message import Answer, Query
+from queries.metrics import cache_hits, cache_misses
 from queries.ports import Changes, KeptAnswer, SharedAnswers
-
-_uses = metrics.get_meter("varve.queries").create_counter(
-    "varve.cache.answers", unit="{answer}", description="Answers by where they were kept; `none` were made anew."
-)
-_IN_PROCESS, _IN_REDIS, _NOWHERE = ({"varve.cache.level": level} for level in ("process", "shared", "none"))
 
 Make = Callable[[], Awaitable[Answer[Any]]]
 Key = tuple[Hashable, ...]
+OnHit = Callable[[str, Query, int], None]
+"""Told the tenant, the query and how many results it has of each answer that was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,7 @@ class _Entry:
     positions: Mapping[str, int]
     generations: Mapping[str, int]
     position: int
+    query: Query
     kept_until: float
     query_hash: str | None
     """By which other processes find it; None when they don't."""
@@ -80,6 +79,7 @@ class AnswerCache:
         most_bytes: int,
         seconds: float,
         together_seconds: float,
+        on_hit: OnHit = lambda *_: None,
     ) -> None:
         """Take what is known of the log, and where other processes keep theirs.
 
@@ -89,12 +89,14 @@ class AnswerCache:
             most_bytes: of the answers' bodies in this process; the least recently used are dropped.
             seconds: how long an answer is kept here.
             together_seconds: how old an answer in the making may be for a later question to wait for it.
+            on_hit: told of each answer that was kept.
         """
         self._changes = changes
         self._shared = shared
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._together_seconds = together_seconds
+        self._on_hit = on_hit
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._bytes = 0
         self._making: dict[Key, tuple[float, asyncio.Task[EncodedAnswer]]] = {}
@@ -105,7 +107,11 @@ class AnswerCache:
         if entry is None or not self._changes.is_known() or not self._is_good(entry, min_position):
             return None
         self._entries.move_to_end(key)
-        _uses.add(1, _IN_PROCESS)
+        return self._hit(entry, "process")
+
+    def _hit(self, entry: _Entry, level: str) -> EncodedAnswer:
+        cache_hits.add(1, _attributes(type(entry.query), level))
+        self._on_hit(entry.tenant, entry.query, entry.answer.results)
         if entry.query_hash is not None:
             self._shared.note_hit(entry.tenant, entry.query_hash)
         return entry.answer
@@ -147,13 +153,11 @@ class AnswerCache:
         query_hash = asked.query_hash if asked.query.IS_SHARED else None
         if query_hash is not None:
             content = await self._shared.get(asked.actor.tenant, query_hash)
-            entry = None if content is None else self._decoded(asked.actor.tenant, query_hash, content)
+            entry = None if content is None else self._decoded(asked, query_hash, content)
             if entry is not None and self._is_good(entry, asked.min_position):
                 self._put(key, entry)
-                _uses.add(1, _IN_REDIS)
-                self._shared.note_hit(entry.tenant, query_hash)
-                return entry.answer
-        _uses.add(1, _NOWHERE)
+                return self._hit(entry, "redis")
+        cache_misses.add(1, _attributes(type(asked.query)))
         return self._keep(asked, key, query_hash, await make())
 
     def _is_good(self, entry: _Entry, min_position: str | None) -> bool:
@@ -179,6 +183,7 @@ class AnswerCache:
             positions=made.positions,
             generations=made.generations,
             position=made.position,
+            query=asked.query,
             kept_until=time.monotonic() + self._seconds,
             query_hash=query_hash,
         )
@@ -196,17 +201,24 @@ class AnswerCache:
             _, dropped = self._entries.popitem(last=False)
             self._bytes -= dropped.size
 
-    def _decoded(self, tenant: str, query_hash: str, content: bytes) -> _Entry:
+    def _decoded(self, asked: Asked, query_hash: str, content: bytes) -> _Entry:
         head, _, body = content.partition(b"\n")
         fields = orjson.loads(head)
         answer = EncodedAnswer(body=body, **fields.pop("answer"))
         return _Entry(
             **fields,
             answer=answer,
-            tenant=tenant,
+            tenant=asked.actor.tenant,
+            query=asked.query,
             kept_until=time.monotonic() + self._seconds,
             query_hash=query_hash,
         )
+
+
+@cache
+def _attributes(query: type[Query], level: str | None = None) -> dict[str, str]:
+    name = {"varve.query": query.__name__}
+    return name if level is None else name | {"varve.cache.level": level}
 
 
 def _encoded(entry: _Entry) -> bytes:

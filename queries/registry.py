@@ -11,18 +11,22 @@ from queries.message import Query, QueryHandler
 from queries.operations.commands import GetCommand, get_command
 from queries.operations.kept_answers import ListKeptAnswers, kept_answers_handler
 from queries.operations.parked import ListParkedEvents, list_parked_events
-from queries.operations.projections import ListProjections, list_projections
+from queries.operations.projections import ListProjections
 from queries.ports import SharedAnswers
 from queries.search.message import Search
 
 
 def build_handlers(
-    search: QueryHandler[Search, Any], shared: SharedAnswers
+    *,
+    search: QueryHandler[Search, Any],
+    projections: QueryHandler[ListProjections, Any],
+    shared: SharedAnswers,
 ) -> dict[type[Query], QueryHandler[Any, Any]]:
     """Return the handlers.
 
     Args:
         search: has the embedding model and the analyzer that the index was made with.
+        projections: knows what is an alarm.
         shared: where answers are kept.
     """
     return {
@@ -35,7 +39,7 @@ def build_handlers(
         ListDocumentChunks: list_document_chunks,
         ListActivity: list_activity,
         GetCommand: get_command,
-        ListProjections: list_projections,
+        ListProjections: projections,
         ListParkedEvents: list_parked_events,
         GetHistory: get_history,
         GetStateAt: get_state_at,

@@ -1,6 +1,7 @@
 """The composition root: every process and every test builds what it runs here, by plain calls."""
 
 import os
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import dramatiq
 import redis.asyncio
 from obstore.store import LocalStore
+from opentelemetry import metrics
 from psycopg_pool import AsyncConnectionPool
 
 from api.services import Services
@@ -47,7 +49,10 @@ from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 from queries.bus import QueryBus
 from queries.cache import AnswerCache
+from queries.operations.gauges import LaneGauges
+from queries.operations.projections import projections_handler
 from queries.registry import build_handlers as build_query_handlers
+from queries.search.records import SearchRecords, noting_hits
 from queries.search.search import SearchSettings, search_handler
 from varve.pools import open_pool
 from varve.settings import DatabaseRole, Settings
@@ -66,6 +71,7 @@ from workers.embedding.tokenizer import PatternTokenizer, WordPieceTokenizer
 from workers.housekeeping import Housekeeping
 from workers.jobs import JobRunner
 from workers.passages import PassageCutter
+from workers.search_records import SampledSearches, SearchRecordWriter
 from workers.text_analyzer import TextAnalyzer
 from workers.waking import Waker
 
@@ -126,7 +132,14 @@ async def open_platform(
         log_waker = WakeSender(settings.role_url("varve_writer"))
         message_waker = Waker(broker or create_broker(settings.required_redis_url()), PROJECTIONS, LOOK_AT_LOG)
         snapshots = SnapshotTaker(writer, application.snapshot_policy)
-        run_beside(stack, log_waker.run(), message_waker.run(), snapshots.run())
+        searches = SampledSearches(
+            settings.search_record_rate,
+            key=settings.derived_key("search records"),
+            now=SystemClock().now,
+            chance=random.random,
+        )
+        search_writer = SearchRecordWriter(searches, writer)
+        run_beside(stack, log_waker.run(), message_waker.run(), snapshots.run(), search_writer.run())
         asking_embedder = embedder(settings)
 
         def appended() -> None:
@@ -145,9 +158,9 @@ async def open_platform(
                 open_pool(settings, "varve_reader", reader_connections, replica=True)
             )
         read_models = LiveReadModels(reader, replica)
-        search = search_handler(asking_embedder, TextAnalyzer(), SearchSettings())
+        search = search_handler(asking_embedder, TextAnalyzer(), SearchSettings(), searches)
         shared = await stack.enter_async_context(_open_shared_answers(settings))
-        cache = await stack.enter_async_context(_open_cache(settings, reader, shared, is_used=keeps_answers))
+        cache = await stack.enter_async_context(_open_cache(settings, reader, shared, searches, is_used=keeps_answers))
         yield Platform(
             settings=settings,
             commands=CommandBus(
@@ -159,7 +172,9 @@ async def open_platform(
                 key_seconds=settings.idempotency_hours * 3600,
             ),
             queries=QueryBus(
-                handlers=build_query_handlers(search, shared),
+                handlers=build_query_handlers(
+                    search=search, projections=projections_handler(settings.alarm_seconds), shared=shared
+                ),
                 read_models=read_models,
                 streams=TenantStreams(reader, application.event_types),
                 wait_seconds=settings.wait_seconds,
@@ -187,6 +202,10 @@ async def open_api_services(
         )
         redis_client = await stack.enter_async_context(redis.asyncio.Redis.from_url(settings.required_redis_url()))
         run_beside(stack, _warm_up(platform.embedder))
+        if settings.otlp_endpoint is not None:
+            meter = metrics.get_meter("varve.operations")
+            gauges = LaneGauges(meter, platform.read_models, settings.alarm_seconds)
+            run_beside(stack, gauges.run(settings.metrics_seconds))
 
         async def postgres_answers() -> None:
             async with platform.reader_pool.connection() as connection:
@@ -292,7 +311,7 @@ async def open_document_work(
                 passing=(StoreUnavailable, ParserUnavailable),
             ),
             embeddings=EmbeddingRequests(platform.embedder, pool),
-            housekeeping=Housekeeping(pool, platform.blobs),
+            housekeeping=Housekeeping(pool, platform.blobs, settings.search_record_days),
         )
 
 
@@ -313,7 +332,12 @@ async def _open_shared_answers(settings: Settings) -> AsyncIterator[RedisAnswers
 
 @asynccontextmanager
 async def _open_cache(
-    settings: Settings, reader: AsyncConnectionPool[Any], shared: RedisAnswers, *, is_used: bool
+    settings: Settings,
+    reader: AsyncConnectionPool[Any],
+    shared: RedisAnswers,
+    searches: SearchRecords,
+    *,
+    is_used: bool,
 ) -> AsyncIterator[AnswerCache]:
     """Open what keeps answers in this process; it follows the log only while it `is_used`."""
     age = settings.cache_age_ms / 1000 if is_used else 0.0
@@ -328,6 +352,7 @@ async def _open_cache(
             most_bytes=settings.cache_megabytes * 1_000_000,
             seconds=_KEPT_SECONDS,
             together_seconds=age,
+            on_hit=noting_hits(searches),
         )
 
 

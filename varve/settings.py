@@ -91,8 +91,20 @@ class Settings(BaseSettings):
     wait_seconds: Annotated[float, Field(gt=0, le=60, description="The longest wait for X-Min-Position.")] = 5.0
     max_upload_bytes: Annotated[int, Field(ge=1)] = 50_000_000
     max_body_bytes: Annotated[int, Field(ge=1)] = 10_000_000
+    search_record_rate: Annotated[
+        float,
+        Field(ge=0, le=1, description="The part of searches of which a record is kept: never the text."),
+    ] = 0.1
+    search_record_days: Annotated[int, Field(ge=1, le=3650, description="How long records of searches are kept.")] = 30
+    alarm_seconds: Annotated[
+        float,
+        Field(gt=0, le=86_400, description="After so long it is an alarm that a lane stands still, or is nobody's."),
+    ] = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otlp_endpoint: Annotated[str | None, Field(description="An OpenTelemetry collector, OTLP over HTTP.")] = None
+    metrics_seconds: Annotated[
+        float, Field(ge=1, le=3600, description="How often metrics are sent to the collector.")
+    ] = 15.0
 
     @classmethod
     def settings_customise_sources(

@@ -1,14 +1,19 @@
-"""Sets up logs and traces: one JSON line for each fact, and spans to a collector if there is one."""
+"""Sets up logs, traces and metrics: one JSON line for each fact; spans and metrics to a collector if there is one."""
 
 import logging
+import os
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from contextlib import ExitStack, contextmanager
+from typing import Literal, TextIO
 
 import structlog
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -37,28 +42,47 @@ def set_up(settings: Settings, service: str, stream: TextIO | None = None) -> Tr
     logging.basicConfig(level=max(level, logging.WARNING), stream=stream or sys.stderr, force=True)
     processors: list[SpanProcessor] = []
     if settings.otlp_endpoint is not None:
-        processors.append(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_endpoint)))
+        processors.append(BatchSpanProcessor(OTLPSpanExporter(endpoint=signal_url(settings.otlp_endpoint, "traces"))))
     return install_tracer(service, *processors)
 
 
 @contextmanager
 def of_process(settings: Settings, service: str) -> Iterator[None]:
-    """Set up for as long as the block, at whose end, however it comes, the spans that wait are sent."""
-    provider = set_up(settings, service)
-    try:
+    """Set up for as long as the block, at whose end, however it comes, the spans and metrics that wait are sent."""
+    with ExitStack() as stack:
+        stack.callback(set_up(settings, service).shutdown)
+        if settings.otlp_endpoint is not None:
+            exporter = OTLPMetricExporter(endpoint=signal_url(settings.otlp_endpoint, "metrics"))
+            reader = PeriodicExportingMetricReader(exporter, export_interval_millis=settings.metrics_seconds * 1000)
+            stack.callback(install_meter(service, reader).shutdown)
         yield
-    finally:
-        provider.shutdown()
 
 
 def install_tracer(service: str, *processors: SpanProcessor) -> TracerProvider:
     """Make this process's tracer, with `processors` that take its spans; without any, a span is its ids alone."""
     sampler = sampling.ALWAYS_ON if processors else sampling.ALWAYS_OFF
-    provider = TracerProvider(sampler, Resource.create({"service.name": service}))
+    provider = TracerProvider(sampler, _resource(service))
     for processor in processors:
         provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
     return provider
+
+
+def install_meter(service: str, *readers: MetricReader) -> MeterProvider:
+    """Make what collects this process's metrics, with `readers` that take them; instruments made before are found."""
+    provider = MeterProvider(metric_readers=readers, resource=_resource(service))
+    metrics.set_meter_provider(provider)
+    return provider
+
+
+def signal_url(endpoint: str, signal: Literal["traces", "metrics"]) -> str:
+    """Return where a collector takes a signal; `endpoint` is its base, or the URL of its traces."""
+    return f"{endpoint.rstrip('/').removesuffix('/v1/traces')}/v1/{signal}"
+
+
+def _resource(service: str) -> Resource:
+    instance = f"{socket.gethostname()}:{os.getpid()}"
+    return Resource.create({"service.name": service, "service.instance.id": instance})
 
 
 def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,4 +1,4 @@
-"""Clears away what has served its time: idempotency keys, and uploads that never ended."""
+"""Clears away what has served its time: idempotency keys, records of searches, and uploads that never ended."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -24,6 +24,12 @@ delete from varve.idempotency where ctid = any (array(
 )) and expires_at < clock_timestamp()  -- asked again: the place may be another row's by now
 returning expires_at
 """
+_OLD_SEARCHES = """
+delete from varve.search_records where (tenant, id) in (
+    select tenant, id from varve.search_records
+    where searched_at < clock_timestamp() - make_interval(days => %s) order by searched_at limit %s
+)
+"""
 _LOOKS_FROM_WHERE_THE_LAST_ENDED = 100
 """After these everything is looked through: a key may have come in behind."""
 # Steps from tenant to tenant along the primary key: the log is long, and tenants are few.
@@ -41,9 +47,10 @@ select tenant from each where tenant is not null
 class Housekeeping:
     """Runs beside other work; whatever it does may be done twice, or later."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any], blobs: Blobs) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Any], blobs: Blobs, search_record_days: int) -> None:
         self._pool = pool
         self._blobs = blobs
+        self._search_record_days = search_record_days
         self._looks = 0
         self._cleared_to = _BEGINNING
 
@@ -57,9 +64,10 @@ class Housekeeping:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def clear_once(self) -> None:
-        """Delete expired keys in small slices, and abandoned uploads of every tenant."""
+        """Delete expired keys and old records in small slices, and abandoned uploads of every tenant."""
         async with self._pool.connection() as connection:
             await self._clear_keys(connection)
+            await self._clear_searches(connection)
             tenants = [row[0] for row in await (await connection.execute(_TENANTS)).fetchall()]
         for tenant in tenants:
             await self._blobs.remove_abandoned(tenant)
@@ -74,3 +82,8 @@ class Housekeeping:
             expired = [expires_at for (expires_at,) in await cursor.fetchall()]
             self._cleared_to = max(expired, default=self._cleared_to)
             cleared = len(expired)
+
+    async def _clear_searches(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        cleared = _SLICE
+        while cleared == _SLICE:
+            cleared = (await connection.execute(_OLD_SEARCHES, (self._search_record_days, _SLICE))).rowcount

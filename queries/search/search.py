@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any, TypeVar
 
 import structlog
@@ -26,6 +27,7 @@ from queries.search.ranking import (
     united,
     with_scores,
 )
+from queries.search.records import CompletedSearch, SearchRecords
 from queries.search.statements import statement
 
 log = structlog.get_logger()
@@ -75,11 +77,24 @@ class SearchSettings:
     max_scan_tuples: int = 40_000
 
 
-def search_handler(embedder: Embedder, analyzer: Analyzer, settings: SearchSettings) -> QueryHandler[Search, Any]:
+def search_handler(
+    embedder: Embedder, analyzer: Analyzer, settings: SearchSettings, records: SearchRecords
+) -> QueryHandler[Search, Any]:
     """Return the handler that asks with this model and analyzer; indexing must have used the same."""
 
     async def search(query: Search, asking: Asking) -> Answer[SearchResults]:
-        return await _Searching(query, asking, embedder, analyzer, settings).run()
+        began = perf_counter()
+        answer = await _Searching(query, asking, embedder, analyzer, settings).run()
+        records.note(
+            CompletedSearch(
+                tenant=asking.actor.tenant,
+                question=query.model_dump_json(),
+                mode=query.mode,
+                seconds=perf_counter() - began,
+                hits=len(answer.value.hits),
+            )
+        )
+        return answer
 
     return search
 

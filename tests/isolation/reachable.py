@@ -23,6 +23,7 @@ FUNCTIONS_WITHOUT_ROWS = {
     "varve.parked_count(p_projection text, p_generation integer)": "one number for all tenants",
     "varve.begin_reading(p_tenant text, p_models text[])": "sets the tenant; what it counts is that tenant's",
     "varve.changes(p_after bigint)": "topics and positions; tenants by a number that several may share",
+    "varve.recorded_after(p_position bigint)": "the time of one event, of whatever tenant",
     "varve.check_epoch()": "the name of the log's present history",
     "varve.newest_checkpoint(p_projection text, p_generation integer, p_first_slot smallint)": "a position",
     "varve.refuse_change()": "a trigger's function: PostgreSQL refuses every direct call",

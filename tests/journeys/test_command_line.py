@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 
@@ -31,7 +32,7 @@ def varve(settings: Settings, url: httpx.URL, tmp_path):
             "-c",
             "from varve.cli import main; main()",
             *arguments,
-            env=process_environment(settings) | {"VARVE_URL": str(url)},
+            env=process_environment(settings) | {"VARVE_URL": str(url), "COLUMNS": "400"},  # a table's row is a line
             cwd=tmp_path,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -82,6 +83,11 @@ async def test_a_folder_is_ingested_searched_and_its_index_rebuilt(varve, tmp_pa
     lanes = [(lane["projection"], lane["generation"], lane["status"]) for lane in items(output)]
     assert ("search_text", 1, "retired") in lanes
     assert ("search_text", 2, "live") in lanes
+    code, output, said = await varve("projections", "list")
+    assert code == 0, said
+    (live,) = [line for line in said.splitlines() if "search_text" in line and "live" in line]
+    assert "0-255" in live
+    assert re.search(r"\d\d:\d\d:\d\d", live), "the worker's last sign of life"
 
 
 async def test_what_went_wrong_is_said_in_a_sentence_and_in_the_exit_code(varve, tmp_path):

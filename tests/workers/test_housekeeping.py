@@ -18,7 +18,7 @@ from generate_series(1, %s) as number
 @pytest.fixture
 async def housekeeping(settings):
     async with open_pool(settings, "varve_projector", 1) as pool:
-        yield Housekeeping(pool, open_blobs(settings))
+        yield Housekeeping(pool, open_blobs(settings), search_record_days=30)
 
 
 async def keys(admin):
@@ -42,3 +42,20 @@ async def test_keys_go_in_time_though_the_table_was_thought_to_be_empty(housekee
     async with asyncio.timeout(5):
         await housekeeping.clear_once()
     assert await keys(admin) == []
+
+
+ADD_SEARCHES = """
+insert into varve.search_records
+    (tenant, searched_at, query_hash, mode, milliseconds, hits, is_cached, sample_rate)
+select 'acme', clock_timestamp() - make_interval(days => %s), '', 'text', 1, 1, false, 1 from generate_series(1, %s)
+"""
+
+
+async def test_records_of_searches_go_when_they_are_old(housekeeping, admin):
+    await admin.execute(ADD_SEARCHES, (31, 2_500))
+    await admin.execute(ADD_SEARCHES, (29, 2))
+    await housekeeping.clear_once()
+    cursor = await admin.execute(
+        "select count(*), min(searched_at) > now() - interval '30 days' from varve.search_records"
+    )
+    assert await cursor.fetchone() == (2, True)

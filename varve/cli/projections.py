@@ -22,11 +22,17 @@ app.command()(operator.cancel)
 app.command()(operator.rollback)
 
 _PAUSE_SECONDS = 0.2
+_COLUMNS = (
+    *("projection", "generation", "status", "slots", "position", "lag", "seconds", "rate", "parked"),
+    *("owner", "heartbeat", "alarm", "error"),
+)
+_CLOCK = slice(11, 19)
+"""Where the time of day is in a date of ISO 8601."""
 
 
 @app.command("list")
 def list_projections(*, tenant: Tenant = "demo", user: User = "operator", as_json: AsJson = False) -> None:
-    """Show every lane: its generation, its position and how far it is behind the log."""
+    """Show every lane: how far it is behind the log, whether it moves, who runs it, and what is wrong with it."""
 
     async def run() -> Any:
         async with open_client(Settings(), tenant, user) as client:
@@ -37,11 +43,9 @@ def list_projections(*, tenant: Tenant = "demo", user: User = "operator", as_jso
         for lane in lanes:
             show_json(lane)
         return
-    table = Table("projection", "generation", "status", "position", "lag", "parked", "slots", "owner", "error")
+    table = Table(*_COLUMNS)
     for lane in lanes:
-        cells = (lane[name] for name in ("projection", "generation", "status", "position", "lag", "parked"))
-        slots = f"{lane['first_slot']}-{lane['last_slot']}"
-        table.add_row(*map(str, cells), slots, lane["owner"] or "-", _trouble(lane))
+        table.add_row(*_cells(lane))
     console.print(table)
 
 
@@ -84,6 +88,23 @@ async def _follow(client: ApiClient, name: str, before: int) -> int:
                 total = max(total, lag)
                 progress.update(task, completed=total - lag, total=total)
             await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _cells(lane: dict[str, Any]) -> list[str]:
+    cells = (lane[name] for name in ("projection", "generation", "status"))
+    behind = (lane[name] for name in ("position", "lag"))
+    return [
+        *map(str, cells),
+        f"{lane['first_slot']}-{lane['last_slot']}",
+        *map(str, behind),
+        f"{lane['lag_seconds']:.1f}",
+        f"{lane['rate']:.0f}/s",
+        str(lane["parked"]),
+        lane["owner"] or "-",
+        (lane["renewed_at"] or "")[_CLOCK] or "-",
+        lane["alarm"] or "",
+        _trouble(lane),
+    ]
 
 
 def _trouble(lane: dict[str, Any]) -> str:
