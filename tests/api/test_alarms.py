@@ -4,18 +4,18 @@ from datetime import datetime
 
 import pytest
 
-from projections.knowledge.entry_list import KnowledgeEntryListView
+from projections.knowledge.document_status import DocumentStatusView
 from tests.builders.requests import create_entry
 from tests.projections.engines import leased, until
 from varve.pools import open_pool
 
-VIEW = "knowledge_entry_list"
+VIEW = "document_status"
 LANES = "/api/v1/admin/projections"
 LEASED = "update varve.leases set owner = 'a worker', leased_until = clock_timestamp() + interval '1 hour'"
 STILL = "update varve.checkpoints set advanced_at = clock_timestamp() - interval '1 minute'"
 PARK = """
 insert into varve.parked (projection, generation, position, tenant, partition)
-values ('knowledge_entry_list', 1, 1, 'acme', 'acme/entry-1')
+values ('document_status', 1, 1, 'acme', 'acme/entry-1')
 """
 
 
@@ -145,5 +145,5 @@ async def test_a_lane_that_was_taken_over_has_nothing_in_memory(lane_of, admin, 
     await admin.execute("update varve.leases set filled_to = 1, leased_until = null")
     assert (await lane_of())["lag"] == 0
     async with open_pool(settings, "varve_projector", 1) as pool:
-        await leased(pool, KnowledgeEntryListView(), "another worker", 30)
+        await leased(pool, DocumentStatusView(), "another worker", 30)
     assert (await lane_of())["lag"] == 1

@@ -16,7 +16,7 @@ from tests.builders.requests import create_entry
 from tests.fixtures.http import api_process
 from varve.telemetry import signal_url
 
-VIEW = "knowledge_entry_list"
+VIEW = "document_status"
 LEASED = "update varve.leases set owner = 'a worker', leased_until = clock_timestamp() + interval '1 hour'"
 PARK = """
 insert into varve.parked (projection, generation, position, tenant, partition)
