@@ -21,11 +21,13 @@ order by position
 """
 _IS_VOIDED = """
        case when (select exists (select from varve.voided)) and exists (
-           select from varve.voided v where v.tenant = e.tenant and v.position = e.position) then true end"""
+           select from varve.voided v where v.tenant = e.tenant and v.position = e.position
+             and (%(up_to)s::bigint is null or v.voided_by <= %(up_to)s)) then true end"""
 AT = f"""
 select {_COLUMNS} from varve.events e where position = any (%(positions)s::bigint[])
 and not (%(leaves_out_voided)s and exists (
-    select from varve.voided v where v.tenant = e.tenant and v.position = e.position)) order by position
+    select from varve.voided v where v.tenant = e.tenant and v.position = e.position
+      and (%(up_to)s::bigint is null or v.voided_by <= %(up_to)s))) order by position
 """
 """Asks for the events at some positions, in the columns of a window."""
 LARGE = "select position, data, metadata from varve.events where position = any (%(positions)s::bigint[])"
@@ -52,12 +54,18 @@ class LogFilter:
         tenant: only events of this one.
         slots: only events of these parts.
         leaves_out_voided: whether events that were voided since are left out.
+        up_to: the log as it was at this position: later events are not there, nor is voided what they void.
     """
 
     topics: frozenset[str] = frozenset()
     tenant: str | None = None
     slots: SlotRange | None = None
     leaves_out_voided: bool = False
+    up_to: int | None = None
+
+    def end(self, position: int) -> int:
+        """Return `position`, or where the log ends for this reader, if that is before it."""
+        return position if self.up_to is None else min(position, self.up_to)
 
 
 EVERYTHING = LogFilter()
@@ -104,7 +112,10 @@ def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
     if len(branches) > 1:
         merged = "\nunion all\n".join(f"({branch})" for branch in branches)
         rows = f"select * from ({merged}) e order by position limit {span.limit}"
-    is_voided = _IS_VOIDED if wanted.leaves_out_voided else "null::boolean"
+    is_voided = "null::boolean"
+    if wanted.leaves_out_voided:
+        is_voided = _IS_VOIDED
+        parameters["up_to"] = wanted.up_to
     return _BOUNDED.format(rows=rows, is_voided=is_voided), parameters
 
 
