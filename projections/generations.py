@@ -1,20 +1,26 @@
-"""Makes, swaps and drops the generations of projections. One pointer decides which one is read."""
+"""Makes and drops the generations of projections. One pointer decides which one is read."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
 
 import structlog
 
 from eventstore.slots import SLOTS
-from projections.definition import Connection, Generation, Projection
+from projections.definition import Connection, Generation, Projection, Purpose
 
 log = structlog.get_logger()
 
-_LOCK = "select pg_advisory_xact_lock(7235419873250118)"
+LOCK = "select pg_advisory_xact_lock(7235419873250118)"
+"""Held by whoever makes generations, or changes what they are."""
 
 _INSERT = """
-insert into varve.generations (projection, generation, status, lanes, definition, is_indexed, live_since)
+insert into varve.generations (projection, generation, status, lanes, definition, is_indexed, live_since,
+                               purpose, only_tenant, up_to, as_of)
 values (%(projection)s, %(generation)s, %(status)s, %(lanes)s, %(definition)s, %(is_indexed)s,
-        case when %(status)s = 'live' then clock_timestamp() end)
+        case when %(status)s = 'live' then clock_timestamp() end,
+        %(purpose)s, %(only_tenant)s, %(up_to)s, %(as_of)s)
 """
 _INSERT_LANES = """
 with lanes as (
@@ -35,65 +41,45 @@ create policy own_tenant on {table} for select to varve_reader using (tenant = (
 create policy all_tenants on {table} for select to varve_admin using (true);
 grant select on {table} to varve_reader, varve_admin;
 """
-# A statement of its own: the next one sees what was committed before these rows were free.
-_LOCK_LANES = "select from varve.leases where projection = %(projection)s order by generation, first_slot for update"
-_CAUGHT_UP = """
-select bool_or(g.status = 'building' and g.generation = %(generation)s) as is_building,
-       min(l.position) filter (where g.generation = %(generation)s)
-       -- A live lane may be beyond the log's end when the log was put back without it.
-       >= least(coalesce(max(l.position) filter (where g.status = 'live'), 0), varve.head())
-       -- What fails in the new one only must not be swapped in unseen.
-       and (select count(*) filter (where p.generation = %(generation)s)
-                   <= count(*) filter (where p.generation <> %(generation)s)
-            from varve.parked p join varve.generations pg using (projection, generation)
-            where p.projection = %(projection)s and pg.status in ('building', 'live')) as is_caught_up
-from varve.lanes l join varve.generations g using (projection, generation)
-where l.projection = %(projection)s and g.status in ('building', 'live')
-"""
 # The row is locked: another lane may be at it.
 _FOR_INDEXES = """
 select g.is_indexed,
        (select bool_and(l.position > 0) from varve.lanes l
-        where (l.projection, l.generation) = (g.projection, g.generation)) or varve.head() = 0
+        where (l.projection, l.generation) = (g.projection, g.generation)) or coalesce(g.up_to, varve.head()) = 0
 from varve.generations g where g.projection = %(projection)s and g.generation = %(generation)s for update
 """
 _INDEXED = """
 update varve.generations set is_indexed = true where projection = %(projection)s and generation = %(generation)s
 """
-_RETIRE = """
-update varve.generations set status = 'retired'
-where projection = %(projection)s and status = 'live'
+_NEXT = """
+insert into varve.newest_generations as n values (%s, 1)
+on conflict (projection) do update set generation = n.generation + 1 returning generation
 """
-_PROMOTE = """
-update varve.generations set status = 'live', live_since = clock_timestamp()
-where projection = %(projection)s and generation = %(generation)s and status = 'building'
+_BUILDING = """
+select from varve.generations where projection = %s and status = 'building' and purpose <> 'as_of'
 """
-# Given up, it is dropped as any other that nobody needs: none is newer than the live one.
-_CANCEL = """
-update varve.generations set status = 'retired' where projection = %s and status = 'building'
-"""
-_ROLL_BACK = """
-update varve.generations set status = 'building'
-where projection = %(projection)s and status = 'retired'
-  and not exists (select from varve.generations where projection = %(projection)s and status = 'building')
-  and generation = (
-    select max(r.generation) from varve.generations r join varve.generations l using (projection)
-    where r.projection = %(projection)s and r.status = 'retired' and l.status = 'live' and r.live_since is not null)
-"""
-_PAUSE = """
-update varve.generations set paused_at = clock_timestamp(), pause_reason = %(reason)s
-where projection = %(projection)s and paused_at is null and generation = coalesce(%(generation)s, generation)
-  and status in ('live', 'building')
-"""
-_RESUME = "update varve.generations set paused_at = null, pause_reason = null where projection = %s"
 _SUPERFLUOUS = """
-select projection, generation from (
-    select projection, generation, live_since,
+select projection, generation, as_of from (
+    select projection, generation, as_of, live_since,
            row_number() over (partition by projection order by live_since desc nulls last) as age
     from varve.generations where status = 'retired'
 ) retired
 where age > 1 or live_since is null
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """As what a generation is made, and of what part of the log: of one tenant alone, up to a position.
+
+    `as_of` is the id of what it is a part of, if it shows the read model as of that position.
+    """
+
+    status: Literal["live", "building"]
+    purpose: Purpose
+    only_tenant: str | None = None
+    up_to: int | None = None
+    as_of: UUID | None = None
 
 
 async def ensure_live(connection: Connection, projections: Iterable[Projection]) -> None:
@@ -102,36 +88,61 @@ async def ensure_live(connection: Connection, projections: Iterable[Projection])
     A generation that was made by another definition is read until the new one has caught up, but not written any more.
     """
     async with connection.transaction():
-        await connection.execute(_LOCK)
+        await connection.execute(LOCK)
         cursor = await connection.execute("select projection, definition from varve.generations where status = 'live'")
         live = dict(await cursor.fetchall())
         for projection in projections:
             if projection.NAME not in live:
-                await _create(connection, projection, Generation(projection.NAME, 1), "live")
+                await create_generation(connection, projection, Made("live", "swap"))
             elif live[projection.NAME] != projection.definition() and projection.IS_REBUILDABLE:
                 await start_rebuild(connection, projection)
             else:
                 await connection.execute(_SET_LANES, {"projection": projection.NAME, "lanes": projection.LANES})
 
 
-async def start_rebuild(connection: Connection, projection: Projection) -> Generation | None:
+async def start_rebuild(
+    connection: Connection, projection: Projection, purpose: Purpose = "swap", only_tenant: str | None = None
+) -> Generation | None:
     """Make the next generation of `projection`, to be filled from the log; None when one is being filled already.
 
     Runs in the caller's transaction, if there is one.
     """
     async with connection.transaction():
-        await connection.execute(_LOCK)
-        cursor = await connection.execute(
-            "select max(generation), bool_or(status = 'building') from varve.generations where projection = %s",
-            (projection.NAME,),
-        )
-        row = await cursor.fetchone()
-        newest, is_building = row if row is not None else (0, False)
-        if is_building:
+        await connection.execute(LOCK)
+        if (await connection.execute(_BUILDING, (projection.NAME,))).rowcount:
             return None
-        generation = Generation(projection.NAME, (newest or 0) + 1)
-        await _create(connection, projection, generation, "building")
-    log.info("projection.rebuild_started", projection=projection.NAME, generation=generation.number)
+        generation = await create_generation(connection, projection, Made("building", purpose, only_tenant))
+    log.info("projection.rebuild_started", projection=projection.NAME, generation=generation.number, purpose=purpose)
+    return generation
+
+
+async def create_generation(connection: Connection, projection: Projection, made: Made) -> Generation:
+    """Make the next generation with its tables and lanes, in the transaction that is open on `connection`."""
+    (number,) = await (await connection.execute(_NEXT, (projection.NAME,))).fetchone() or (1,)
+    generation = Generation(projection.NAME, number, made.as_of)
+    is_indexed = made.status == "live" or projection.bulk() is None
+    parameters = {
+        "is_indexed": is_indexed,
+        "projection": generation.projection,
+        "generation": generation.number,
+        "status": made.status,
+        "purpose": made.purpose,
+        "only_tenant": made.only_tenant,
+        "up_to": made.up_to,
+        "as_of": made.as_of,
+        "lanes": projection.LANES,
+        "slots": SLOTS,
+        "definition": projection.definition(),
+    }
+    if projection.TABLES:
+        tables = generation.tables(projection.TABLES)
+        await connection.execute(projection.ddl().format(**tables))
+        if is_indexed and projection.indexes():
+            await connection.execute(projection.indexes().format(**tables))
+    for table in projection.TABLES:
+        await connection.execute(_SECURE.format(table=generation.table(table)))
+    await connection.execute(_INSERT, parameters)
+    await connection.execute(_INSERT_LANES, parameters)
     return generation
 
 
@@ -151,58 +162,13 @@ async def index_when_filled(connection: Connection, projection: Projection, gene
     return True
 
 
-async def swap_when_caught_up(connection: Connection, generation: Generation) -> bool:
-    """Make `generation` the one that is read, if it has everything that the live one has.
-
-    Return whether its building is over: another lane may have made it live, or an operator may have given it up.
-    """
-    parameters = {"projection": generation.projection, "generation": generation.number}
-    async with connection.transaction():
-        # A statement of its own: after the wait, what another lane's swap has changed is seen.
-        await connection.execute(_LOCK)
-        await connection.execute(_LOCK_LANES, parameters)
-        cursor = await connection.execute(_CAUGHT_UP, parameters)
-        is_building, is_caught_up = await cursor.fetchone() or (None, None)
-        if not is_building or not is_caught_up:
-            return not is_building
-        await connection.execute(_RETIRE, parameters)
-        await connection.execute(_PROMOTE, parameters)
-    log.info("projection.swapped", projection=generation.projection, generation=generation.number)
-    return True
-
-
-async def cancel_rebuild(connection: Connection, projection: str) -> None:
-    """Give up the generation that is being filled, if there is one."""
-    async with connection.transaction():
-        await connection.execute(_LOCK)
-        await connection.execute(_CANCEL, (projection,))
-
-
-async def roll_back(connection: Connection, projection: str) -> None:
-    """Have the last generation that was live catch up; then it is swapped in, as a rebuilt one is."""
-    async with connection.transaction():
-        await connection.execute(_LOCK)
-        await connection.execute(_ROLL_BACK, {"projection": projection})
-
-
-async def pause(connection: Connection, projection: str, reason: str, generation: int | None = None) -> None:
-    """Let no worker run a projection, or one generation of it, until it is resumed; its rows can still be read."""
-    parameters = {"projection": projection, "generation": generation, "reason": reason}
-    await connection.execute(_PAUSE, parameters)
-
-
-async def resume(connection: Connection, projection: str) -> None:
-    """Let workers run a projection again."""
-    await connection.execute(_RESUME, (projection,))
-
-
 async def drop_superfluous(connection: Connection, projections: Mapping[str, Projection]) -> None:
     """Drop all retired generations but the newest, which stays for a way back; give way to readers after a second."""
     cursor = await connection.execute(_SUPERFLUOUS)
-    for name, number in await cursor.fetchall():
+    for name, number, as_of in await cursor.fetchall():
         if name not in projections:
             continue  # newer code's projection
-        generation = Generation(name, number)
+        generation = Generation(name, number, as_of)
         async with connection.transaction():
             await connection.execute("set local lock_timeout = '1s'")
             for table in projections[name].TABLES:
@@ -211,25 +177,3 @@ async def drop_superfluous(connection: Connection, projections: Mapping[str, Pro
                 "delete from varve.generations where projection = %s and generation = %s", (name, number)
             )
         log.info("projection.generation_dropped", projection=name, generation=number)
-
-
-async def _create(connection: Connection, projection: Projection, generation: Generation, status: str) -> None:
-    is_indexed = status == "live" or projection.bulk() is None
-    parameters = {
-        "is_indexed": is_indexed,
-        "projection": generation.projection,
-        "generation": generation.number,
-        "status": status,
-        "lanes": projection.LANES,
-        "slots": SLOTS,
-        "definition": projection.definition(),
-    }
-    if projection.TABLES:
-        tables = generation.tables(projection.TABLES)
-        await connection.execute(projection.ddl().format(**tables))
-        if is_indexed and projection.indexes():
-            await connection.execute(projection.indexes().format(**tables))
-    for table in projection.TABLES:
-        await connection.execute(_SECURE.format(table=generation.table(table)))
-    await connection.execute(_INSERT, parameters)
-    await connection.execute(_INSERT_LANES, parameters)

@@ -5,6 +5,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -17,7 +18,7 @@ from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, SlotRange, slot_of
 from projections.checkpoints import Checkpoints
 from projections.definition import NotReadyError, Projection
-from projections.generations import index_when_filled, pause, swap_when_caught_up
+from projections.generations import index_when_filled
 from projections.leases import (
     LaneLease,
     LeaseLostError,
@@ -28,6 +29,7 @@ from projections.leases import (
     note_progress,
 )
 from projections.parking import Aside, note_failed_again, park, parked, remove, skipped
+from projections.rebuilds import LEVEL_PURPOSES, end_when_caught_up, pause
 from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
@@ -35,6 +37,8 @@ tracer = trace.get_tracer("varve.projections")
 
 _BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _NOT_READY_SECONDS = 1.0
+_LEVEL_SECONDS = 0.05
+"""How soon a generation that is compared with the live one looks again whether both are at one position."""
 _TRIES = 3
 """How often an event fails by itself before it is parked."""
 _MOST_PARKED_IN_A_ROW = 5
@@ -82,7 +86,9 @@ class Lane:
         self._poll_seconds = poll_seconds
         self._on_step = on_step
         self._position = lease.position
+        self._wanted = lease.wanted
         self._is_building = lease.status == "building"
+        self._purpose = lease.purpose
         self._is_indexed = not self._is_building
         self._can_fill = True
         self._slots = range(lease.first_slot, lease.last_slot + 1)
@@ -107,9 +113,12 @@ class Lane:
         """Whether `lease` is the one that the lane runs under, maybe prolonged."""
         return (self._lease.fence, self._lease.epoch) == (lease.fence, lease.epoch)
 
-    def note_status(self, status: str) -> None:
-        """Learn whether the generation is to be swapped in when it has caught up: operators change that."""
-        self._is_building = status == "building"
+    def note_status(self, lease: LaneLease) -> None:
+        """Learn what is to become of the generation when it has caught up: operators change that."""
+        is_asked = lease.purpose != self._purpose
+        self._is_building, self._purpose = lease.status == "building", lease.purpose
+        if is_asked:
+            self._wake.set()
 
     async def run(self) -> None:
         """Apply events until cancelled, until the lease is lost, or until the lane is of no use for this code."""
@@ -135,6 +144,8 @@ class Lane:
                 failures += 1
                 continue
             if not has_moved:
+                if self._is_building and self._purpose in LEVEL_PURPOSES:
+                    rest = min(rest, _LEVEL_SECONDS)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest):
                         await self._wake.wait()
@@ -165,12 +176,12 @@ class Lane:
         if self._is_building and self._position == 0 and self._can_fill:
             await self._fill()
         try:
-            window = await self._shared_log.window(self._position)
+            window = await self._shared_log.window(self._position, self._wanted)
         except UndecodableEvent as error:
             await self._pass_undecodable(error)
             return True
         if self._is_building and not window.is_full:
-            await self._swap()
+            await self._end()
         if window.scanned_to == self._position:
             return False
         *batches, last = _batches(self._projection, [event for event in window.events if self._takes(event)])
@@ -194,7 +205,7 @@ class Lane:
         is_everything = len(self._slots) == SLOTS or by is None
         slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
         position, began, told = 0, time.monotonic(), 0.0
-        async with contextlib.aclosing(self._shared_log.stretches(0, slots)) as windows:
+        async with contextlib.aclosing(self._shared_log.stretches(0, replace(self._wanted, slots=slots))) as windows:
             async for window in windows:
                 for start in range(0, len(window.events), _FOLDED_AT_ONCE):
                     some = window.events[start : start + _FOLDED_AT_ONCE]
@@ -315,7 +326,7 @@ class Lane:
         self._must_look = False
         try:
             async with self._pool.connection() as connection:
-                self._skipped = await skipped(connection, self._projection.NAME)
+                self._skipped = await skipped(connection, self._lease)
                 found = await parked(connection, self._lease)
             self._blocked = {partition for partition in found.positions if slot_of(partition) in self._slots}
             for partition in sorted(found.to_retry & self._blocked):
@@ -329,7 +340,7 @@ class Lane:
         for begin in range(0, len(positions), _RETRIED_AT_ONCE):
             some = positions[begin : begin + _RETRIED_AT_ONCE]
             try:
-                events = {event.position: event for event in await self._shared_log.at(some)}
+                events = {event.position: event for event in await self._shared_log.at(some, self._wanted)}
             except UndecodableEvent as error:
                 await self._note_retry(partition, error.position, error)
                 return
@@ -362,13 +373,15 @@ class Lane:
             await hold(connection, self._lease)
             await note_failed_again(connection, self._lease, failed)
 
-    async def _swap(self) -> None:
+    async def _end(self) -> None:
+        """End the building of the generation, if it is over, and its indexes are made."""
         async with self._pool.connection() as connection:
             if not self._is_indexed:
                 self._is_indexed = await index_when_filled(connection, self._projection, self._lease.tables)
             if not self._is_indexed:
                 return
-            self._is_building = not await swap_when_caught_up(connection, self._lease.tables)
+            is_over = await end_when_caught_up(connection, self._projection, self._lease.tables, self._purpose)
+            self._is_building = not is_over
 
 
 def _is_of_the_fold(error: Exception) -> bool:

@@ -3,12 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from uuid import UUID
 
 from psycopg.rows import class_row
 
 from eventstore.errors import UnknownEventType
+from eventstore.log_filter import LogFilter
 from eventstore.slots import SLOTS
-from projections.definition import Connection, Generation
+from projections.definition import Connection, Generation, Purpose
 
 LaneKey = tuple[str, int, int]
 """A projection, a generation and the lane's first slot."""
@@ -27,6 +29,10 @@ class LaneLease:
     fence: int
     former_owner: str | None
     epoch: str
+    purpose: Purpose
+    only_tenant: str | None
+    up_to: int | None
+    as_of: UUID | None
 
     @property
     def key(self) -> LaneKey:
@@ -34,7 +40,12 @@ class LaneLease:
 
     @property
     def tables(self) -> Generation:
-        return Generation(self.projection, self.generation)
+        return Generation(self.projection, self.generation, self.as_of)
+
+    @property
+    def wanted(self) -> LogFilter:
+        """What of the log the lane is about."""
+        return LogFilter(tenant=self.only_tenant, leaves_out_voided=True, up_to=self.up_to)
 
 
 class Move(NamedTuple):
@@ -77,7 +88,7 @@ class Share:
 # loses its lease at its first batch, and begins anew.
 _LEASE = """
 l.projection, l.generation, l.first_slot::integer, l.last_slot::integer, g.status, l.fence,
-    {former_owner} as former_owner,
+    g.purpose, g.only_tenant, g.up_to, g.as_of, {former_owner} as former_owner,
     (select c.position from varve.newest_checkpoint(l.projection, l.generation, l.first_slot) c) as position,
     (select epoch from varve.log_epochs order by number desc limit 1) as epoch
 """

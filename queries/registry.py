@@ -11,6 +11,7 @@ from queries.message import Query, QueryHandler
 from queries.operations.commands import GetCommand, get_command
 from queries.operations.parked import ListParkedEvents, list_parked_events
 from queries.operations.projections import ListProjections, list_projections
+from queries.operations.rebuilds import ListRebuilds, ListVerifications, list_rebuilds, list_verifications
 from queries.search.message import Search
 
 
@@ -27,6 +28,8 @@ def build_handlers(search: QueryHandler[Search, Any]) -> dict[type[Query], Query
         GetCommand: get_command,
         ListProjections: list_projections,
         ListParkedEvents: list_parked_events,
+        ListRebuilds: list_rebuilds,
+        ListVerifications: list_verifications,
         GetHistory: get_history,
         GetStateAt: get_state_at,
     }

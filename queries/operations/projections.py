@@ -16,14 +16,16 @@ class LaneView(BaseModel):
 
     `lag` counts the events of the log that the lane has not passed; `owner` is the worker that runs it, if any.
     `parked` are the events that the whole generation has put aside, those that wait behind others among them. `paused`
-    says why no worker runs it; `needs` names the event that only newer code knows.
+    says why no worker runs it; `needs` names the event that only newer code knows. `purpose` says what becomes of a
+    generation that is `building`; one that was built as of a position is `kept`.
     """
 
     model_config = ConfigDict(frozen=True)
 
     projection: str
     generation: int
-    status: Literal["building", "live", "retired"]
+    status: Literal["building", "live", "retired", "kept"]
+    purpose: Literal["swap", "hold", "verify", "repair", "as_of"]
     first_slot: int
     last_slot: int
     position: str
@@ -44,8 +46,8 @@ class ListProjections(Query):
 
 async def list_projections(query: ListProjections, asking: Asking) -> Answer[list[LaneView]]:
     sql = (
-        "select l.projection, l.generation, g.status, l.first_slot, l.last_slot, l.position, "
-        "varve.head() - greatest(l.position, l.filled_to) as lag, "
+        "select l.projection, l.generation, g.status, g.purpose, l.first_slot, l.last_slot, l.position, "
+        "coalesce(g.up_to, varve.head()) - greatest(l.position, l.filled_to) as lag, "
         "case when l.leased_until > clock_timestamp() then l.owner end as owner, l.advanced_at, l.failures, l.error, "
         "varve.parked_count(l.projection, l.generation) as parked, g.pause_reason as paused, "
         "l.needs_topic || ' ' || l.needs_version as needs "

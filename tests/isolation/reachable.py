@@ -15,6 +15,7 @@ WITHOUT_TENANT = {
     "varve.leases": "which worker runs a projection, and its errors by name: no tenant's data",
     "varve.log_epochs": "the histories of the log: no tenant's data",
     "varve.workers": "which workers run: no tenant's data",
+    "varve.verifications": "how many rows of each table differ; their keys are for varve_admin alone",
     "varve.skipped": "positions that operators took out of a projection: no tenant's data",
 }
 FUNCTIONS_WITHOUT_ROWS = {
