@@ -44,6 +44,11 @@ MinPosition = Annotated[
     str | None, Header(alias="X-Min-Position", description="Wait, bounded, until the answer reflects this position.")
 ]
 
+AsOf = Annotated[
+    UUID | None,
+    Header(alias="X-As-Of", description="For audits: answer from the read models built as of a past position."),
+]
+
 
 async def command_request(
     request: Request,

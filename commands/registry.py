@@ -25,6 +25,7 @@ from commands.knowledge.restore_entry import RestoreKnowledgeEntry, restore_entr
 from commands.knowledge.update_entry import UpdateKnowledgeEntry, update_entry
 from commands.knowledge.upload_document import UploadDocument, upload_document
 from commands.message import Command, Handler
+from commands.operations.as_of import as_of_handlers
 from commands.operations.projections import projection_handlers
 
 
@@ -45,4 +46,5 @@ def build_handlers(rebuildable_projections: Collection[str]) -> dict[type[Comman
         ReprocessDocument: reprocess_document,
         DeleteDocument: delete_document,
         **projection_handlers(rebuildable_projections),
+        **as_of_handlers(rebuildable_projections),
     }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row, dict_row
@@ -14,13 +15,17 @@ from eventstore.position import Epoch, parse_position
 from eventstore.stream_reader import SET_TENANT
 from projections.definition import Generation
 
-_LIVE = "select projection, generation from varve.generations where status = 'live' and projection = any (%s)"
+_CHOSEN = """
+select g.projection, g.generation from varve.generations g where {chosen} and g.projection = any (%(models)s)
+"""
+_LIVE = "g.status = 'live'"
+_AS_OF = "g.status = 'kept' and g.as_of = %(as_of)s"
 _POINTERS = """
 select g.projection, g.generation, min(l.position), g.definition,
        (select epoch from varve.log_epochs order by number desc limit 1),
        (select count(*) from varve.parked p where (p.projection, p.generation) = (g.projection, g.generation))
 from varve.generations g join varve.lanes l using (projection, generation)
-where g.status = 'live' and g.projection = any (%s) group by g.projection, g.generation, g.definition
+where {chosen} and g.projection = any (%(models)s) group by g.projection, g.generation, g.definition
 """
 _REACHED = """
 select e.epochs, e.fork_positions, varve.head() as head, case
@@ -106,8 +111,10 @@ class _Actor(Protocol):
 class LiveReadModels:
     """Answers questions about read models; safe to share between tasks."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Any], as_of: UUID | None = None) -> None:
         self._pool = pool
+        self._as_of = as_of
+        self._chosen = _LIVE if as_of is None else _AS_OF
         self._generations: dict[str, int] = {}
 
     async def read(self, actor: _Actor, question: _Question) -> Rows:
@@ -134,6 +141,12 @@ class LiveReadModels:
         except PoolTimeout as error:
             raise StoreUnavailable(str(error)) from error
         raise StoreUnavailable(f"no live generation of {', '.join(question.models)}: is a projection worker running?")
+
+    async def as_of(self, as_of: UUID, models: Sequence[str]) -> "LiveReadModels | None":
+        """Return what answers from the generations that were built as of a past position, if all of `models` were."""
+        found = LiveReadModels(self._pool, as_of)
+        found._generations = await found._chosen_generations(models)
+        return found if found._generations.keys() >= set(models) else None
 
     async def reached(self, models: Sequence[str]) -> Reached:
         """Return how far all of `models` are, and the log itself.
@@ -167,9 +180,9 @@ class LiveReadModels:
     async def _read_once(self, tenant: str, question: _Question) -> Rows | None:
         generations = {model: self._generations.get(model, 0) for model in question.models}
         if 0 in generations.values():
-            self._generations |= await self._live_generations(question.models)
+            self._generations |= await self._chosen_generations(question.models)
             return None
-        tables = {model: _Tables(Generation(model, number)) for model, number in generations.items()}
+        tables = {model: _Tables(Generation(model, number, self._as_of)) for model, number in generations.items()}
         try:
             async with self._pool.connection() as connection:
                 # One snapshot: a client that goes on with the answer's position finds there what the rows have shown.
@@ -179,7 +192,9 @@ class LiveReadModels:
                     await connection.execute(SET_TENANT, (tenant,))
                     for name, value in question.settings.items():
                         await connection.execute("select set_config(%s, %s, true)", (name, value))
-                    pointer_cursor = await connection.execute(_POINTERS, (list(question.models),))
+                    pointer_cursor = await connection.execute(
+                        _POINTERS.format(chosen=self._chosen), self._parameters(question.models)
+                    )
                     cursor = connection.cursor(row_factory=dict_row)
                     await cursor.execute(question.sql.format_map(tables), question.parameters)
                     await connection.execute("commit")
@@ -192,10 +207,14 @@ class LiveReadModels:
             return None
         return rows
 
-    async def _live_generations(self, models: Sequence[str]) -> dict[str, int]:
+    async def _chosen_generations(self, models: Sequence[str]) -> dict[str, int]:
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_LIVE, (list(models),), prepare=True)
+            sql = _CHOSEN.format(chosen=self._chosen)
+            cursor = await connection.execute(sql, self._parameters(models), prepare=True)
             return dict(await cursor.fetchall())
+
+    def _parameters(self, models: Sequence[str]) -> dict[str, Any]:
+        return {"models": list(models), "as_of": self._as_of}
 
 
 def _rows(pointers: Sequence[Any], rows: Sequence[dict[str, Any]]) -> Rows:

@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import structlog
 from opentelemetry import trace
 
-from domain.shared.access import Actor
+from domain.shared.access import Actor, Permission
 from eventstore.position import LogPosition
-from queries.errors import PositionInTheFuture, PositionNotReached
+from queries.errors import AsOfNotFound, PositionInTheFuture, PositionNotReached
 from queries.message import Answer, Asking, Query, QueryHandler
 from queries.ports import Reached, ReadModels, StreamReader
 
@@ -37,10 +38,15 @@ class QueryBus:
         self._streams = streams
         self._wait_seconds = wait_seconds
 
-    async def ask(self, query: Query, actor: Actor, min_position: str | None = None) -> Answer[Any]:
+    async def ask(
+        self, query: Query, actor: Actor, min_position: str | None = None, as_of: UUID | None = None
+    ) -> Answer[Any]:
         """Answer `query` with what the read models hold at the position token `min_position` or later.
 
+        Or, for those who may audit, with what they held at the past position that `as_of` was built for.
+
         Raises:
+            AsOfNotFound: what the query reads was not built as of then.
             DomainError: it is refused.
             PositionNotReached: the read models are further behind than the time limit allows.
             PositionInTheFuture: the log is not that long.
@@ -52,11 +58,22 @@ class QueryBus:
             span.set_attribute("varve.query", type(query).__name__)
             span.set_attribute("varve.tenant", actor.tenant)
             actor.require(query.PERMISSION)
-            if min_position is not None:
+            read_models = self._read_models
+            if as_of is not None:
+                actor.require(Permission.AUDIT_READ)
+                read_models = await self._as_of(query, as_of)
+            elif min_position is not None:
                 await self._wait(query.models(), min_position)
-            asking = Asking(actor, self._read_models, self._streams)
+            asking = Asking(actor, read_models, self._streams)
             answer: Answer[Any] = await self._handlers[type(query)](query, asking)
             return answer
+
+    async def _as_of(self, query: Query, as_of: UUID) -> ReadModels:
+        """Return the read models as they stood then; the log itself, which some queries read, has no such."""
+        found = await self._read_models.as_of(as_of, query.models()) if query.MODELS else None
+        if found is None:
+            raise AsOfNotFound(as_of)
+        return found
 
     async def _wait(self, models: Sequence[str], token: str) -> None:
         deadline = time.monotonic() + self._wait_seconds

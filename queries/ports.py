@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 from domain.shared.access import Actor
 from eventstore.stream_reader import StreamEvents
@@ -62,13 +63,18 @@ class Reached(Protocol):
 
 
 class ReadModels(Protocol):
-    """Answers questions as the reader role, in one tenant, from one generation of each model."""
+    """Answers questions as the reader role, in one tenant, from one generation of each model.
+
+    `as_of` returns those that were built as of a past position, None unless all of `models` were.
+    """
 
     async def read(self, actor: Actor, question: Question) -> Reading: ...
 
     async def reached(self, models: Sequence[str]) -> Reached: ...
 
     async def check_epoch(self) -> None: ...
+
+    async def as_of(self, as_of: UUID, models: Sequence[str], /) -> "ReadModels | None": ...
 
 
 class StreamReader(Protocol):

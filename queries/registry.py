@@ -8,6 +8,7 @@ from queries.knowledge.document_status import GetDocument, ListDocuments, get_do
 from queries.knowledge.entry_list import GetEntry, ListEntries, get_entry, list_entries
 from queries.knowledge.history import GetHistory, GetStateAt, get_history, get_state_at
 from queries.message import Query, QueryHandler
+from queries.operations.as_of import ListAsOf, list_as_of
 from queries.operations.commands import GetCommand, get_command
 from queries.operations.parked import ListParkedEvents, list_parked_events
 from queries.operations.projections import ListProjections, list_projections
@@ -28,6 +29,7 @@ def build_handlers(search: QueryHandler[Search, Any]) -> dict[type[Query], Query
         GetCommand: get_command,
         ListProjections: list_projections,
         ListParkedEvents: list_parked_events,
+        ListAsOf: list_as_of,
         ListRebuilds: list_rebuilds,
         ListVerifications: list_verifications,
         GetHistory: get_history,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, Form, Header, Query, Request, Response, Upl
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf, build_command_request, require_key
+from api.requests import ActorOf, AsOf, CommandRequestOf, MinPosition, ServicesOf, build_command_request, require_key
 from api.responses import CommandOutcome, no_content, outcome, value_of
 from commands.knowledge.delete_document import DeleteDocument
 from commands.knowledge.reprocess_document import ReprocessDocument
@@ -88,8 +88,9 @@ async def list_documents(
     services: ServicesOf,
     response: Response,
     min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> DocumentPage:
-    page = value_of(await services.queries.ask(query, actor, min_position), response)
+    page = value_of(await services.queries.ask(query, actor, min_position, as_of), response)
     return DocumentPage(items=page.items, next_cursor=page.next_cursor)
 
 
@@ -103,9 +104,10 @@ async def get_document(
         Literal["processed"] | None, Query(description="Wait, bounded, until it is processed or has failed.")
     ] = None,
     min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> DocumentView:
     query = GetDocument(document_id=document_id, wait_seconds=_WAIT_SECONDS if wait else 0)
-    document: DocumentView = value_of(await services.queries.ask(query, actor, min_position), response)
+    document: DocumentView = value_of(await services.queries.ask(query, actor, min_position, as_of), response)
     response.headers["ETag"] = f'"{document.version}"'
     return document
 
@@ -118,10 +120,11 @@ async def list_chunks(
     services: ServicesOf,
     response: Response,
     min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> ChunkPage:
     """Return the document's passages in order."""
     asked = ListDocumentChunks(document_id=document_id, **query.model_dump())
-    page = value_of(await services.queries.ask(asked, actor, min_position), response)
+    page = value_of(await services.queries.ask(asked, actor, min_position, as_of), response)
     return ChunkPage(items=page.items, next_cursor=page.next_cursor)
 
 

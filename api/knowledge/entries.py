@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.requests import ActorOf, CommandRequestOf, MinPosition, ServicesOf
+from api.requests import ActorOf, AsOf, CommandRequestOf, MinPosition, ServicesOf
 from api.responses import CommandOutcome, no_content, outcome, value_of
 from commands.knowledge.create_entry import MAX_BATCH, CreateKnowledgeEntries, CreateKnowledgeEntry
 from commands.knowledge.delete_entry import DeleteKnowledgeEntry
@@ -73,16 +73,24 @@ async def list_entries(
     services: ServicesOf,
     response: Response,
     min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> EntryPage:
-    page = value_of(await services.queries.ask(query, actor, min_position), response)
+    page = value_of(await services.queries.ask(query, actor, min_position, as_of), response)
     return EntryPage(items=page.items, next_cursor=page.next_cursor)
 
 
 @router.get("/entries/{entry_id}")
 async def get_entry(
-    entry_id: UUID, actor: ActorOf, services: ServicesOf, response: Response, min_position: MinPosition = None
+    entry_id: UUID,
+    actor: ActorOf,
+    services: ServicesOf,
+    response: Response,
+    min_position: MinPosition = None,
+    as_of: AsOf = None,
 ) -> EntryView:
-    entry: EntryView = value_of(await services.queries.ask(GetEntry(entry_id=entry_id), actor, min_position), response)
+    entry: EntryView = value_of(
+        await services.queries.ask(GetEntry(entry_id=entry_id), actor, min_position, as_of), response
+    )
     response.headers["ETag"] = f'"{entry.version}"'
     return entry
 

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from varve.cli import rebuilds
+from varve.cli import as_of, rebuilds
 from varve.cli import operator_requests as operator
 from varve.cli.output import AsJson, Tenant, User, console, show_json
 from varve.client import open_client
@@ -24,6 +24,7 @@ app.command()(rebuilds.rebuild)
 app.command()(rebuilds.swap)
 app.command()(rebuilds.status)
 app.command()(rebuilds.differences)
+app.add_typer(as_of.app, name="as-of")
 
 
 @app.command("list")
