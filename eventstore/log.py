@@ -155,7 +155,7 @@ class LogReader:
             {
                 "positions": list(positions),
                 "leaves_out_voided": wanted.leaves_out_voided,
-                "up_to": wanted.up_to,
+                "voided_by": wanted.voided_by,
             },
             prepare=True,
         )

@@ -22,12 +22,12 @@ order by position
 _IS_VOIDED = """
        case when (select exists (select from varve.voided)) and exists (
            select from varve.voided v where v.tenant = e.tenant and v.position = e.position
-             and (%(up_to)s::bigint is null or v.voided_by <= %(up_to)s)) then true end"""
+             and (%(voided_by)s::bigint is null or v.voided_by <= %(voided_by)s)) then true end"""
 AT = f"""
 select {_COLUMNS} from varve.events e where position = any (%(positions)s::bigint[])
 and not (%(leaves_out_voided)s and exists (
     select from varve.voided v where v.tenant = e.tenant and v.position = e.position
-      and (%(up_to)s::bigint is null or v.voided_by <= %(up_to)s))) order by position
+      and (%(voided_by)s::bigint is null or v.voided_by <= %(voided_by)s))) order by position
 """
 """Asks for the events at some positions, in the columns of a window."""
 LARGE = "select position, data, metadata from varve.events where position = any (%(positions)s::bigint[])"
@@ -54,7 +54,8 @@ class LogFilter:
         tenant: only events of this one.
         slots: only events of these parts.
         leaves_out_voided: whether events that were voided since are left out.
-        up_to: the log as it was at this position: later events are not there, nor is voided what they void.
+        up_to: only events up to this position.
+        voided_by: of what was voided only what events up to this position void.
     """
 
     topics: frozenset[str] = frozenset()
@@ -62,6 +63,7 @@ class LogFilter:
     slots: SlotRange | None = None
     leaves_out_voided: bool = False
     up_to: int | None = None
+    voided_by: int | None = None
 
     def end(self, position: int) -> int:
         """Return `position`, or where the log ends for this reader, if that is before it."""
@@ -115,7 +117,7 @@ def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
     is_voided = "null::boolean"
     if wanted.leaves_out_voided:
         is_voided = _IS_VOIDED
-        parameters["up_to"] = wanted.up_to
+        parameters["voided_by"] = wanted.voided_by
     return _BOUNDED.format(rows=rows, is_voided=is_voided), parameters
 
 

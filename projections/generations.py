@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from eventstore.log import head
 from eventstore.slots import SLOTS
 from projections.definition import Connection, Generation, Projection, Purpose
 
@@ -111,7 +112,8 @@ async def start_rebuild(
         await connection.execute(LOCK)
         if (await connection.execute(_BUILDING, (projection.NAME,))).rowcount:
             return None
-        generation = await create_generation(connection, projection, Made("building", purpose, only_tenant))
+        end = await head(connection) if purpose in {"verify", "repair"} else None
+        generation = await create_generation(connection, projection, Made("building", purpose, only_tenant, end))
     log.info("projection.rebuild_started", projection=projection.NAME, generation=generation.number, purpose=purpose)
     return generation
 

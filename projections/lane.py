@@ -29,7 +29,7 @@ from projections.leases import (
     note_progress,
 )
 from projections.parking import Aside, note_failed_again, park, parked, remove, skipped
-from projections.rebuilds import LEVEL_PURPOSES, end_when_caught_up, pause
+from projections.rebuilds import end_when_caught_up, pause
 from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ tracer = trace.get_tracer("varve.projections")
 _BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _NOT_READY_SECONDS = 1.0
 _LEVEL_SECONDS = 0.05
-"""How soon a generation that is compared with the live one looks again whether both are at one position."""
+"""How soon a generation that is compared with the live one looks again whether that is far enough."""
 _TRIES = 3
 """How often an event fails by itself before it is parked."""
 _MOST_PARKED_IN_A_ROW = 5
@@ -86,9 +86,7 @@ class Lane:
         self._poll_seconds = poll_seconds
         self._on_step = on_step
         self._position = lease.position
-        self._wanted = lease.wanted
         self._is_building = lease.status == "building"
-        self._purpose = lease.purpose
         self._is_indexed = not self._is_building
         self._can_fill = True
         self._slots = range(lease.first_slot, lease.last_slot + 1)
@@ -113,12 +111,12 @@ class Lane:
         """Whether `lease` is the one that the lane runs under, maybe prolonged."""
         return (self._lease.fence, self._lease.epoch) == (lease.fence, lease.epoch)
 
-    def note_status(self, lease: LaneLease) -> None:
-        """Learn what is to become of the generation when it has caught up: operators change that."""
-        is_asked = lease.purpose != self._purpose
-        self._is_building, self._purpose = lease.status == "building", lease.purpose
-        if is_asked:
+    def note_prolonged(self, lease: LaneLease) -> None:
+        """Learn what is to become of the generation now, and up to where it goes: operators change that."""
+        if (lease.purpose, lease.up_to) != (self._lease.purpose, self._lease.up_to):
             self._wake.set()
+        self._lease = lease
+        self._is_building = lease.status == "building"
 
     async def run(self) -> None:
         """Apply events until cancelled, until the lease is lost, or until the lane is of no use for this code."""
@@ -144,7 +142,7 @@ class Lane:
                 failures += 1
                 continue
             if not has_moved:
-                if self._is_building and self._purpose in LEVEL_PURPOSES:
+                if self._is_building and self._lease.purpose in {"verify", "repair"}:
                     rest = min(rest, _LEVEL_SECONDS)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest):
@@ -176,7 +174,7 @@ class Lane:
         if self._is_building and self._position == 0 and self._can_fill:
             await self._fill()
         try:
-            window = await self._shared_log.window(self._position, self._wanted)
+            window = await self._shared_log.window(self._position, self._lease.wanted)
         except UndecodableEvent as error:
             await self._pass_undecodable(error)
             return True
@@ -205,7 +203,9 @@ class Lane:
         is_everything = len(self._slots) == SLOTS or by is None
         slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
         position, began, told = 0, time.monotonic(), 0.0
-        async with contextlib.aclosing(self._shared_log.stretches(0, replace(self._wanted, slots=slots))) as windows:
+        async with contextlib.aclosing(
+            self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
+        ) as windows:
             async for window in windows:
                 for start in range(0, len(window.events), _FOLDED_AT_ONCE):
                     some = window.events[start : start + _FOLDED_AT_ONCE]
@@ -340,7 +340,7 @@ class Lane:
         for begin in range(0, len(positions), _RETRIED_AT_ONCE):
             some = positions[begin : begin + _RETRIED_AT_ONCE]
             try:
-                events = {event.position: event for event in await self._shared_log.at(some, self._wanted)}
+                events = {event.position: event for event in await self._shared_log.at(some, self._lease.wanted)}
             except UndecodableEvent as error:
                 await self._note_retry(partition, error.position, error)
                 return
@@ -380,7 +380,7 @@ class Lane:
                 self._is_indexed = await index_when_filled(connection, self._projection, self._lease.tables)
             if not self._is_indexed:
                 return
-            is_over = await end_when_caught_up(connection, self._projection, self._lease.tables, self._purpose)
+            is_over = await end_when_caught_up(connection, self._projection, self._lease, self._shared_log)
             self._is_building = not is_over
 
 

@@ -45,7 +45,12 @@ class LaneLease:
     @property
     def wanted(self) -> LogFilter:
         """What of the log the lane is about."""
-        return LogFilter(tenant=self.only_tenant, leaves_out_voided=True, up_to=self.up_to)
+        return LogFilter(tenant=self.only_tenant, leaves_out_voided=True, up_to=self.up_to, voided_by=self.seen_from)
+
+    @property
+    def seen_from(self) -> int | None:
+        """The position after which nothing counts that was said of earlier events: for a past position alone."""
+        return None if self.as_of is None else self.up_to
 
 
 class Move(NamedTuple):

@@ -39,7 +39,7 @@ from (
 ) e cross join (
     select count(distinct g.projection) as models, min(l.position) as position
     from varve.generations g join varve.lanes l using (projection, generation)
-    where g.status = 'live' and g.projection = any (%(models)s)
+    where {chosen} and g.projection = any (%(models)s)
 ) reached
 """
 _ONE_SNAPSHOT = "begin isolation level repeatable read read only"
@@ -157,7 +157,7 @@ class LiveReadModels:
         try:
             async with self._pool.connection() as connection:
                 cursor = connection.cursor(row_factory=class_row(Reached))
-                await cursor.execute(_REACHED, {"models": list(models)}, prepare=True)
+                await cursor.execute(_REACHED.format(chosen=self._chosen), self._parameters(models), prepare=True)
                 reached: Reached | None = await cursor.fetchone()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise StoreUnavailable(str(error)) from error

@@ -44,7 +44,7 @@ where p.projection = %(projection)s and (g.projection, g.generation) = (p.projec
 """
 _SKIPPED = """
 select position from varve.skipped
-where projection = %(projection)s and (%(up_to)s::bigint is null or skipped_by <= %(up_to)s)
+where projection = %(projection)s and (%(seen_from)s::bigint is null or skipped_by <= %(seen_from)s)
 """
 _SKIP = """
 insert into varve.skipped (projection, position, skipped_by)
@@ -104,7 +104,7 @@ async def parked(connection: Connection, lease: LaneLease) -> Parked:
 
 async def skipped(connection: Connection, lease: LaneLease) -> frozenset[int]:
     """Return the positions of events that operators took out of a projection, up to where its log ends."""
-    cursor = await connection.execute(_SKIPPED, {"projection": lease.projection, "up_to": lease.up_to})
+    cursor = await connection.execute(_SKIPPED, {"projection": lease.projection, "seen_from": lease.seen_from})
     return frozenset(position for (position,) in await cursor.fetchall())
 
 

@@ -5,14 +5,13 @@ from typing import assert_never
 import structlog
 
 from projections.as_of import keep_when_complete
-from projections.definition import Connection, Generation, Projection, Purpose
+from projections.definition import Connection, Generation, Projection
 from projections.generations import LOCK
+from projections.leases import LaneLease
+from projections.shared_log import SharedLog
 from projections.verification import repair_when_level, verify_when_level
 
 log = structlog.get_logger()
-
-LEVEL_PURPOSES: frozenset[Purpose] = frozenset({"verify", "repair"})
-"""Those for which a generation has to be at the same position as the live one."""
 
 # A statement of its own: the next one sees what was committed before these rows were free.
 _LOCK_LANES = "select from varve.leases where projection = %(projection)s order by generation, first_slot for update"
@@ -67,20 +66,21 @@ where projection = %(projection)s and generation = coalesce(%(generation)s, gene
 
 
 async def end_when_caught_up(
-    connection: Connection, projection: Projection, generation: Generation, purpose: Purpose
+    connection: Connection, projection: Projection, lease: LaneLease, shared_log: SharedLog
 ) -> bool:
-    """Do what `generation` was built for, if it is far enough; return whether its building is over."""
+    """Do what the lease's generation was built for, if it is far enough; return whether its building is over."""
+    purpose = lease.purpose
     match purpose:
         case "swap":
-            return await swap_when_caught_up(connection, generation)
+            return await swap_when_caught_up(connection, lease.tables)
         case "hold":
             return False
         case "verify":
-            return await verify_when_level(connection, projection, generation)
+            return await verify_when_level(connection, projection, lease, shared_log)
         case "repair":
-            return await repair_when_level(connection, projection, generation)
+            return await repair_when_level(connection, projection, lease, shared_log)
         case "as_of":
-            return await keep_when_complete(connection, generation)
+            return await keep_when_complete(connection, lease.tables)
         case _:
             assert_never(purpose)
 

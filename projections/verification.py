@@ -1,7 +1,6 @@
-"""Compares a rebuilt generation with the live one, row by row at one position, and repairs one tenant's rows by it."""
+"""Compares a rebuilt generation with the live one, row by row after the same events, or repairs one tenant by it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import psycopg
 import structlog
@@ -9,6 +8,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from projections.definition import Connection, Generation, Projection
+from projections.leases import LaneLease
+from projections.levelling import Level, NotLevelError, building_and_live, go_on, level
+from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
 
@@ -16,18 +18,6 @@ _SHOWN_KEYS = 5
 _Difference = tuple[int, list[dict[str, str | int]]]
 """How many rows of a table differ, and the keys of the first ones."""
 
-# One lane of a generation is enough for it. Not the row of the generation: an operator may give it up meanwhile.
-_ALONE = "select pg_try_advisory_xact_lock(hashtextextended(%(projection)s, %(generation)s))"
-# Rows and positions are committed together: what is seen with every lane at one position is the rows of that position.
-_LEVEL = """
-select b.status = 'building' as is_building, b.only_tenant, v.generation as live,
-       min(l.position) as position, min(l.position) = max(l.position) as is_level
-from varve.generations b
-join varve.generations v on v.projection = b.projection and v.status = 'live'
-join varve.lanes l on l.projection = b.projection and l.generation in (b.generation, v.generation)
-where b.projection = %(projection)s and b.generation = %(generation)s
-group by b.status, b.only_tenant, v.generation
-"""
 _COLUMNS = """
 select a.attname,
        coalesce(a.attnum = any ((i.indkey::smallint[])[0:i.indnkeyatts - 1]), false) as is_key
@@ -87,36 +77,16 @@ where projection = %(projection)s and generation = %(live)s
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """Two generations at one position."""
-
-    built: Generation
-    live: Generation
-    position: int
-    only_tenant: str | None
-
-    @property
-    def parameters(self) -> dict[str, str | int | None]:
-        return {
-            "projection": self.built.projection,
-            "generation": self.built.number,
-            "live": self.live.number,
-            "position": self.position,
-            "only_tenant": self.only_tenant,
-        }
-
-
 class _Pair:
     """A table of both generations: its columns, and the SQL about them."""
 
-    def __init__(self, level: _Level, table: str, columns: Sequence[tuple[str, bool]]) -> None:
-        of_tenant = sql.SQL("" if level.only_tenant is None else "where tenant = %(only_tenant)s")
+    def __init__(self, both: Level, table: str, columns: Sequence[tuple[str, bool]]) -> None:
+        of_tenant = sql.SQL("" if both.only_tenant is None else "where tenant = %(only_tenant)s")
         names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)
         key = [name for name, is_key in columns if is_key]
         self._parts: Mapping[str, sql.Composable] = {
-            "live": _qualified(level.live, table),
-            "built": _qualified(level.built, table),
+            "live": _qualified(both.live, table),
+            "built": _qualified(both.built, table),
             "where": of_tenant,
             "columns": names,
             "key": sql.SQL(", ").join(sql.SQL("{}, d.{}").format(sql.Literal(k), sql.Identifier(k)) for k in key),
@@ -127,92 +97,102 @@ class _Pair:
         return sql.SQL(template).format(**self._parts)
 
 
-async def verify_when_level(connection: Connection, projection: Projection, generation: Generation) -> bool:
-    """Compare `generation` with the live one and note what differs, if all lanes of both are at one position.
+async def verify_when_level(
+    connection: Connection, projection: Projection, lease: LaneLease, shared_log: SharedLog
+) -> bool:
+    """Compare the lease's generation with the live one and note what differs, if its lanes are far enough.
 
-    Nothing is locked, and lanes go on: it is one snapshot that is compared. Return whether it is over.
+    Nothing that others write is locked: it is one snapshot that is compared. Return whether it is over.
     """
-    async with connection.transaction():
+
+    async def verify() -> bool:
         await connection.execute("set transaction isolation level repeatable read")
-        level = await _level(connection, generation)
-        if not isinstance(level, _Level):
-            return level
-        await _record(connection, level, await _differences(connection, level, projection), is_repaired=False)
-    return True
+        await connection.execute("set local statement_timeout = 0; set local transaction_timeout = 0")
+        found = await building_and_live(connection, lease)
+        if found is None:
+            return True
+        both = await level(connection, projection, lease, shared_log, *found)
+        await _record(connection, both, await _differences(connection, both, projection), is_repaired=False)
+        return True
+
+    return await _in_transaction(connection, lease, verify)
 
 
-async def repair_when_level(connection: Connection, projection: Projection, generation: Generation) -> bool:
-    """Put the rows of the tenant that `generation` is of into the live one, if both are at one position.
+async def repair_when_level(
+    connection: Connection, projection: Projection, lease: LaneLease, shared_log: SharedLog
+) -> bool:
+    """Put the rows of the tenant that the lease's generation is of into the live one, if its lanes are far enough.
 
     Rows that are the same stay untouched. Readers see all of it at once, and go on; lanes that write wait for it. What
     is parked of the tenant is what the new rows lack. Return whether it is over.
     """
+
+    async def repair() -> bool:
+        await connection.execute("set local statement_timeout = 0; set local transaction_timeout = 0")
+        await connection.execute("set local lock_timeout = '1s'")
+        found = await building_and_live(connection, lease)
+        if found is None:
+            return True
+        # What was committed up to the lock is all that there is, and positions say how far that is.
+        tables = ", ".join(
+            generation.table(name) for name in projection.TABLES for generation in (found[0], lease.tables)
+        )
+        await connection.execute(f"lock table {tables} in share row exclusive mode")
+        both = await level(connection, projection, lease, shared_log, *found)
+        differences = await _differences(connection, both, projection)
+        for name in (name for name, (count, _) in differences.items() if count):
+            pair = await _pair(connection, both, name)
+            await connection.execute(pair.query(_DELETE), both.parameters)
+            await connection.execute(pair.query(_INSERT), both.parameters)
+        await _take_parked(connection, both)
+        await _record(connection, both, differences, is_repaired=True)
+        return True
+
+    return await _in_transaction(connection, lease, repair)
+
+
+async def _in_transaction(connection: Connection, lease: LaneLease, work: Callable[[], Awaitable[bool]]) -> bool:
+    """Do `work`, or have the lanes go on to a later position when what is between can't be folded in it."""
     try:
         async with connection.transaction():
-            await connection.execute("set local lock_timeout = '1s'")
-            level = await _level(connection, generation)
-            if not isinstance(level, _Level):
-                return level
-            tables = [each.table(name) for name in projection.TABLES for each in (level.live, level.built)]
-            await connection.execute(f"lock table {', '.join(tables)} in share row exclusive mode")
-            level = await _level(connection, generation)  # as it is now that nobody writes
-            if not isinstance(level, _Level):
-                return level
-            found = await _differences(connection, level, projection)
-            for name, (differing, _) in found.items():
-                if differing:
-                    pair = await _pair(connection, level, name)
-                    await connection.execute(pair.query(_DELETE), level.parameters)
-                    await connection.execute(pair.query(_INSERT), level.parameters)
-            await _take_parked(connection, level)
-            await _record(connection, level, found, is_repaired=True)
-    except psycopg.errors.LockNotAvailable:
+            return await work()
+    except (NotLevelError, psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
         return False
-    return True
-
-
-async def _level(connection: Connection, generation: Generation) -> _Level | bool:
-    """Return both generations if they are at one position and nobody else compares them; or else whether it is over."""
-    await connection.execute("set local statement_timeout = 0; set local transaction_timeout = 0")
-    parameters = {"projection": generation.projection, "generation": generation.number}
-    row = await (await connection.execute(_ALONE, parameters)).fetchone()
-    if row is None or not row[0]:
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a fold may raise anything: its lane parks the event, or waits
+        log.info("projection.not_level", projection=lease.projection, generation=lease.generation, reason=repr(error))
+        await go_on(connection, lease)
         return False
-    is_building, only_tenant, live, position, is_level = await (
-        await connection.execute(_LEVEL, parameters)
-    ).fetchone() or (False, None, 0, 0, False)
-    if not is_building or not is_level:
-        return not is_building
-    return _Level(generation, Generation(generation.projection, live), position, only_tenant)
 
 
-async def _differences(connection: Connection, level: _Level, projection: Projection) -> dict[str, _Difference]:
+async def _differences(connection: Connection, both: Level, projection: Projection) -> dict[str, _Difference]:
     """Return by table how many rows differ or are in one generation only, and the first keys of them."""
     found: dict[str, _Difference] = {}
     for name in projection.TABLES:
-        pair = await _pair(connection, level, name)
-        parameters = level.parameters | {"shown": _SHOWN_KEYS}
+        pair = await _pair(connection, both, name)
+        parameters = both.parameters | {"shown": _SHOWN_KEYS}
         row = await (await connection.execute(pair.query(_DIFFERENCES), parameters)).fetchone()
         found[name] = row or (0, [])
     return found
 
 
-async def _pair(connection: Connection, level: _Level, name: str) -> _Pair:
-    tables = {"live": level.live.table(name), "built": level.built.table(name)}
-    return _Pair(level, name, await (await connection.execute(_COLUMNS, tables)).fetchall())
+async def _pair(connection: Connection, both: Level, name: str) -> _Pair:
+    tables = {"live": both.live.table(name), "built": both.built.table(name)}
+    return _Pair(both, name, await (await connection.execute(_COLUMNS, tables)).fetchall())
 
 
-async def _take_parked(connection: Connection, level: _Level) -> None:
-    parked = await (await connection.execute(_PARKED, level.parameters)).fetchone()
+async def _take_parked(connection: Connection, both: Level) -> None:
+    parked = await (await connection.execute(_PARKED, both.parameters)).fetchone()
     if parked is not None and parked[0]:
-        await connection.execute(_FORGET_PARKED, level.parameters)
-        await connection.execute(_TAKE_PARKED, level.parameters)
-        await connection.execute(_BEGIN_ANEW, level.parameters)
+        await connection.execute(_FORGET_PARKED, both.parameters)
+        await connection.execute(_TAKE_PARKED, both.parameters)
+        await connection.execute(_BEGIN_ANEW, both.parameters)
 
 
 async def _record(
     connection: Connection,
-    level: _Level,
+    both: Level,
     found: Mapping[str, _Difference],
     *,
     is_repaired: bool,
@@ -224,13 +204,13 @@ async def _record(
         "by_table": Jsonb({name: count for name, (count, _) in found.items()}),
         "some_keys": Jsonb({name: keys for name, (_, keys) in found.items() if keys}),
     }
-    await connection.execute(_RECORD, level.parameters | result)
-    await connection.execute(_RETIRE, level.parameters)
+    await connection.execute(_RECORD, both.parameters | result)
+    await connection.execute(_RETIRE, both.parameters)
     log.info(
         "projection.repaired" if is_repaired else "projection.verified",
-        projection=level.built.projection,
-        generation=level.built.number,
-        position=level.position,
+        projection=both.built.projection,
+        generation=both.built.number,
+        position=both.position,
         differing=differing,
     )
 

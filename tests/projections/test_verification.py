@@ -129,20 +129,24 @@ async def test_a_rebuild_alone_is_paused_and_resumed(settings, platform, admin):
 
 
 async def test_equal_rows_are_found_equal_though_events_come_all_the_time(settings, platform, admin):
-    views = [KnowledgeEntryListView(), DocumentStatusView(), UserActivityView()]
+    class InLanes(KnowledgeEntryListView):
+        LANES = 3
+
+    views = [InLanes(), DocumentStatusView(), UserActivityView()]
 
     async def write_on() -> None:
         while True:
             await create(platform)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
 
     await History(platform, seed=5).write(60)
-    async with engine_of(settings, with_requests(*views)), running(write_on()) as writing:
+    async with engine_of(settings, with_requests(*views)):
         await until_caught_up(admin, [view.NAME for view in views])
-        for view in views:
-            await ask(platform, planned("verify", projection=view.NAME))
-        await until_verified(admin, len(views))
-        assert not writing.done()
+        async with running(write_on()) as writing:
+            for view in views:
+                await ask(platform, planned("verify", projection=view.NAME))
+            await until_verified(admin, len(views))
+            assert not writing.done()
         for view in views:
             await until_dropped(admin, view.NAME)
     found = await verifications(admin)
@@ -205,6 +209,28 @@ async def test_a_repair_of_one_tenant_leaves_all_others_as_they_are(platform, ad
     assert all("'name': 'wrong'" in row for row in repaired["entries"] if "'tenant': 'acme'" in row)
     await create(platform, "later", actors.EVE)
     await until_caught_up(admin, [VIEW])
+
+
+async def test_a_repair_waits_for_nobody_for_long_though_events_come_all_the_time(settings, platform, admin):
+    class InLanes(KnowledgeEntryListView):
+        LANES = 3
+
+    async def write_on(actor) -> None:
+        while True:
+            await create(platform, "later", actor)
+            await asyncio.sleep(0.005)
+
+    await create_many(platform, 200, actors.EVE)
+    async with engine_of(settings, with_requests(InLanes())):
+        await until_caught_up(admin, [VIEW])
+        await admin.execute(f"update read_models.{VIEW}_1_entries set name = 'wrong'")
+        async with running(write_on(actors.ANN)) as one, running(write_on(actors.EVE)) as another:
+            await ask(platform, planned("repair", "umbra"))
+            assert (await until_verified(admin))["differing"] == 200
+            assert not one.done()
+            assert not another.done()
+        await ask(platform, planned("verify"))
+        assert (await until_verified(admin, 2))["differing"] == 0
 
 
 async def test_a_repair_applies_what_was_parked_and_forgets_it(settings, admin, monkeypatch):

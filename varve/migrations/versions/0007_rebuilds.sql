@@ -8,14 +8,14 @@ alter table varve.generations
     add column as_of uuid,
     drop constraint generations_status_check,
     add constraint generations_status_check check (status in ('building', 'live', 'retired', 'kept')),
-    add constraint generations_as_of_check check (
-        (purpose = 'as_of') = (as_of is not null) and (purpose = 'as_of') = (up_to is not null));
+    add constraint generations_as_of_check check ((purpose = 'as_of') = (as_of is not null)),
+    add constraint generations_up_to_check check ((purpose in ('as_of', 'verify', 'repair')) = (up_to is not null));
 alter table varve.generations alter column purpose drop default;
 comment on column varve.generations.purpose is
     'What becomes of it when it has caught up: swapped in at once, or when asked (hold); compared with the live one; put '
     'into the live one, for one tenant (repair); kept as the read model as of a position.';
 comment on column varve.generations.only_tenant is 'It has the rows of this tenant alone; of all without one.';
-comment on column varve.generations.up_to is 'It takes no event after this position, nor what such events void.';
+comment on column varve.generations.up_to is 'Its lanes stop at this position; further ones are given to a generation that is compared, until it has caught up.';
 comment on column varve.generations.as_of is 'What it is a part of; its tables are in the schema as_of, those of others in read_models.';
 
 drop index varve.one_building_generation;
