@@ -203,9 +203,8 @@ class Lane:
         is_everything = len(self._slots) == SLOTS or by is None
         slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
         position, began, told = 0, time.monotonic(), 0.0
-        async with contextlib.aclosing(
-            self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
-        ) as windows:
+        stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
+        async with contextlib.aclosing(stretches) as windows:
             async for window in windows:
                 for start in range(0, len(window.events), _FOLDED_AT_ONCE):
                     some = window.events[start : start + _FOLDED_AT_ONCE]

@@ -19,7 +19,7 @@ _CHOSEN = """
 select g.projection, g.generation from varve.generations g where {chosen} and g.projection = any (%(models)s)
 """
 _LIVE = "g.status = 'live'"
-_AS_OF = "g.status = 'kept' and g.as_of = %(as_of)s"
+_AS_OF = "g.status = 'kept' and g.as_of = %(as_of)s and coalesce(g.only_tenant, %(tenant)s) = %(tenant)s"
 _POINTERS = """
 select g.projection, g.generation, min(l.position), g.definition,
        (select epoch from varve.log_epochs order by number desc limit 1),
@@ -111,9 +111,10 @@ class _Actor(Protocol):
 class LiveReadModels:
     """Answers questions about read models; safe to share between tasks."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any], as_of: UUID | None = None) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Any], as_of: UUID | None = None, tenant: str | None = None) -> None:
         self._pool = pool
         self._as_of = as_of
+        self._tenant = tenant
         self._chosen = _LIVE if as_of is None else _AS_OF
         self._generations: dict[str, int] = {}
 
@@ -142,10 +143,19 @@ class LiveReadModels:
             raise StoreUnavailable(str(error)) from error
         raise StoreUnavailable(f"no live generation of {', '.join(question.models)}: is a projection worker running?")
 
-    async def as_of(self, as_of: UUID, models: Sequence[str]) -> "LiveReadModels | None":
-        """Return what answers from the generations that were built as of a past position, if all of `models` were."""
-        found = LiveReadModels(self._pool, as_of)
-        found._generations = await found._chosen_generations(models)
+    async def as_of(self, actor: _Actor, as_of: UUID, models: Sequence[str]) -> "LiveReadModels | None":
+        """Return what answers from the generations that were built as of a past position.
+
+        None unless all of `models` were, with the rows of the actor's tenant.
+
+        Raises:
+            StoreUnavailable: the database can't be reached.
+        """
+        found = LiveReadModels(self._pool, as_of, actor.tenant)
+        try:
+            found._generations = await found._chosen_generations(models)
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise StoreUnavailable(str(error)) from error
         return found if found._generations.keys() >= set(models) else None
 
     async def reached(self, models: Sequence[str]) -> Reached:
@@ -214,7 +224,7 @@ class LiveReadModels:
             return dict(await cursor.fetchall())
 
     def _parameters(self, models: Sequence[str]) -> dict[str, Any]:
-        return {"models": list(models), "as_of": self._as_of}
+        return {"models": list(models), "as_of": self._as_of, "tenant": self._tenant}
 
 
 def _rows(pointers: Sequence[Any], rows: Sequence[dict[str, Any]]) -> Rows:

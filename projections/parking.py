@@ -103,7 +103,7 @@ async def parked(connection: Connection, lease: LaneLease) -> Parked:
 
 
 async def skipped(connection: Connection, lease: LaneLease) -> frozenset[int]:
-    """Return the positions of events that operators took out of a projection, up to where its log ends."""
+    """Return the positions of events that operators took out of a projection; of a past position, by then."""
     cursor = await connection.execute(_SKIPPED, {"projection": lease.projection, "seen_from": lease.seen_from})
     return frozenset(position for (position,) in await cursor.fetchall())
 

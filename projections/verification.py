@@ -134,10 +134,8 @@ async def repair_when_level(
         if found is None:
             return True
         # What was committed up to the lock is all that there is, and positions say how far that is.
-        tables = ", ".join(
-            generation.table(name) for name in projection.TABLES for generation in (found[0], lease.tables)
-        )
-        await connection.execute(f"lock table {tables} in share row exclusive mode")
+        tables = [each.table(name) for name in projection.TABLES for each in (found[0], lease.tables)]
+        await connection.execute(f"lock table {', '.join(tables)} in share row exclusive mode")
         both = await level(connection, projection, lease, shared_log, *found)
         differences = await _differences(connection, both, projection)
         for name in (name for name, (count, _) in differences.items() if count):

@@ -61,16 +61,16 @@ class QueryBus:
             read_models = self._read_models
             if as_of is not None:
                 actor.require(Permission.AUDIT_READ)
-                read_models = await self._as_of(query, as_of)
+                read_models = await self._as_of(query, actor, as_of)
             elif min_position is not None:
                 await self._wait(query.models(), min_position)
             asking = Asking(actor, read_models, self._streams)
             answer: Answer[Any] = await self._handlers[type(query)](query, asking)
             return answer
 
-    async def _as_of(self, query: Query, as_of: UUID) -> ReadModels:
+    async def _as_of(self, query: Query, actor: Actor, as_of: UUID) -> ReadModels:
         """Return the read models as they stood then; the log itself, which some queries read, has no such."""
-        found = await self._read_models.as_of(as_of, query.models()) if query.MODELS else None
+        found = await self._read_models.as_of(actor, as_of, query.models()) if query.MODELS else None
         if found is None:
             raise AsOfNotFound(as_of)
         return found

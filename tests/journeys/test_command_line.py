@@ -132,3 +132,15 @@ async def test_a_rebuild_waits_for_its_swap_and_shows_how_it_gets_on(varve):
             found = {(lane["projection"], lane["generation"], lane["status"]) for lane in items(output)}
             if ("user_activity", 2, "live") in found:
                 return
+
+
+async def test_read_models_are_built_as_of_a_time_listed_and_dropped(varve):
+    code, output, said = await varve("projections", "as-of", "start", "search_text", "--to-time", "2001-01-01T00:00:00")
+    assert code == 0, said
+    as_of = output.strip()
+    code, output, said = await varve("projections", "as-of", "list", "--json")
+    assert [(each["as_of"], each["projection"]) for each in items(output)] == [(as_of, "search_text")], said
+    code, _, said = await varve("projections", "as-of", "drop", as_of)
+    assert (code, "is dropped" in said) == (0, True), said
+    code, _, said = await varve("projections", "as-of", "start", "search_text")
+    assert (code, "--to-position" in said) == (2, True), said

@@ -191,6 +191,10 @@ async def test_one_tenant_alone_is_built(platform, admin, listing):
     as_of = await build(platform, admin, VIEW, tenant="umbra", position=await token(admin, 2))
     (row,) = (await rows_of(admin, listing, await generation_of(admin, as_of, VIEW)))["entries"]
     assert row.startswith("(umbra,")
+    elsewhere = await platform.queries.ask(ListEntries(), actors.UMA_ADMINISTERS_ELSEWHERE, as_of=as_of)
+    assert [item.name for item in elsewhere.value.items] == ["theirs"]
+    with pytest.raises(AsOfNotFound):
+        await platform.queries.ask(ListEntries(), AUDITOR, as_of=as_of)
 
 
 async def test_it_stays_as_it_is_beside_rebuilds_and_goes_when_it_is_dropped(platform, admin, listing):

@@ -154,6 +154,33 @@ async def test_equal_rows_are_found_equal_though_events_come_all_the_time(settin
     assert all(row["position"] > 60 for row in found)
 
 
+async def test_what_the_live_rows_have_beyond_is_folded_where_they_are_compared(settings, platform, admin):
+    slow: Any = slowly(KnowledgeEntryListView, 5, lambda: 0.02)
+    await create_many(platform, 100)
+    async with engine_of(settings, with_requests(slow())):
+        await until_caught_up(admin, [VIEW])
+        await ask(platform, planned("verify"))
+        await until_caught_up(admin, [OperatorRequests.NAME])
+        ((end,),) = await (await admin.execute("select up_to from varve.generations where up_to > 0")).fetchall()
+        await create_many(platform, 7)
+        await until_caught_up(admin, [VIEW])
+        found = await until_verified(admin)
+    assert (found["position"], found["differing"]) == (end + 7, 0)
+
+
+async def test_lanes_follow_when_too_much_is_beyond_or_it_cannot_be_folded(settings, platform, admin, monkeypatch):
+    monkeypatch.setattr("projections.levelling._MOST_FOLDED", 0)
+    slow: Any = slowly(KnowledgeEntryListView, 5, lambda: 0.02)
+    await create_many(platform, 100)
+    async with engine_of(settings, with_requests(slow())):
+        await until_caught_up(admin, [VIEW])
+        await ask(platform, planned("verify"))
+        await until_caught_up(admin, [OperatorRequests.NAME])
+        await create_many(platform, 7)
+        found = await until_verified(admin)
+    assert (found["position"], found["differing"]) == (108, 0)
+
+
 async def test_what_differs_is_counted_by_row_and_named_by_key(platform, admin, engine):
     changed, gone = await create(platform, "changed"), await create(platform, "gone")
     await create_many(platform, 10)
