@@ -123,9 +123,9 @@ class LogReader:
         self, connection: psycopg.AsyncConnection[Any], after: int, limit: int, wanted: LogFilter = EVERYTHING
     ) -> FetchedRows:
         """Return the rows of a window for `decode`, which needs the connection no more."""
-        span = Span(after, wanted.end(after + self._span), limit, self._octets)
+        span = Span(after, min(after + self._span, wanted.up_to), limit, self._octets)
         epoch, newest, rows = await _read(connection, *window_query(wanted, span))
-        head = wanted.end(newest)
+        head = min(newest, wanted.up_to)
         last = rows[-1][_POSITION] if rows else after
         scanned_to = last if len(rows) == limit else max(last, min(span.upto, head))
         if wanted.leaves_out_voided:

@@ -22,12 +22,12 @@ order by position
 _IS_VOIDED = """
        case when (select exists (select from varve.voided)) and exists (
            select from varve.voided v where v.tenant = e.tenant and v.position = e.position
-             and (%(voided_by)s::bigint is null or v.voided_by <= %(voided_by)s)) then true end"""
+             and v.voided_by <= %(voided_by)s) then true end"""
 AT = f"""
 select {_COLUMNS} from varve.events e where position = any (%(positions)s::bigint[])
 and not (%(leaves_out_voided)s and exists (
     select from varve.voided v where v.tenant = e.tenant and v.position = e.position
-      and (%(voided_by)s::bigint is null or v.voided_by <= %(voided_by)s))) order by position
+      and v.voided_by <= %(voided_by)s)) order by position
 """
 """Asks for the events at some positions, in the columns of a window."""
 LARGE = "select position, data, metadata from varve.events where position = any (%(positions)s::bigint[])"
@@ -43,6 +43,8 @@ _TOPIC_IN_SPAN = (
     " and (topic, position) <= (%(topic_{number})s, %(upto)s)"
 )
 _SLOTS = f"crc32(convert_to({{key}}, 'UTF8')) %% {SLOTS} between %(first_slot)s::bigint and %(last_slot)s::bigint"
+ANY_POSITION = 2**63 - 1
+"""No position is beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,8 @@ class LogFilter:
     tenant: str | None = None
     slots: SlotRange | None = None
     leaves_out_voided: bool = False
-    up_to: int | None = None
-    voided_by: int | None = None
-
-    def end(self, position: int) -> int:
-        """Return `position`, or where the log ends for this reader, if that is before it."""
-        return position if self.up_to is None else min(position, self.up_to)
+    up_to: int = ANY_POSITION
+    voided_by: int = ANY_POSITION
 
 
 EVERYTHING = LogFilter()

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from eventstore.errors import UnknownEventType
-from eventstore.log_filter import LogFilter
+from eventstore.log_filter import ANY_POSITION, LogFilter
 from eventstore.slots import SLOTS
 from projections.definition import Connection, Generation, Purpose
 
@@ -45,12 +45,13 @@ class LaneLease:
     @property
     def wanted(self) -> LogFilter:
         """What of the log the lane is about."""
-        return LogFilter(tenant=self.only_tenant, leaves_out_voided=True, up_to=self.up_to, voided_by=self.seen_from)
+        up_to = ANY_POSITION if self.up_to is None else self.up_to
+        return LogFilter(tenant=self.only_tenant, leaves_out_voided=True, up_to=up_to, voided_by=self.seen_from)
 
     @property
-    def seen_from(self) -> int | None:
+    def seen_from(self) -> int:
         """The position after which nothing counts that was said of earlier events: for a past position alone."""
-        return None if self.as_of is None else self.up_to
+        return ANY_POSITION if self.as_of is None or self.up_to is None else self.up_to
 
 
 class Move(NamedTuple):

@@ -42,10 +42,7 @@ where p.projection = %(projection)s and (g.projection, g.generation) = (p.projec
        or p.partition in (select partition from varve.parked
                           where projection = %(projection)s and position = %(position)s))
 """
-_SKIPPED = """
-select position from varve.skipped
-where projection = %(projection)s and (%(seen_from)s::bigint is null or skipped_by <= %(seen_from)s)
-"""
+_SKIPPED = "select position from varve.skipped where projection = %(projection)s and skipped_by <= %(seen_from)s"
 _SKIP = """
 insert into varve.skipped (projection, position, skipped_by)
 select distinct projection, position, %(skipped_by)s::bigint from varve.parked

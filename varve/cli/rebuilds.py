@@ -125,8 +125,6 @@ def differences(name: ProjectionName, *, as_json: AsJson = False) -> None:
 
 
 async def _outcome(client: ApiClient, name: str, purpose: Purpose, before: int) -> dict[str, Any]:
-    if purpose == "hold":
-        return {"projection": name, "status": "building"}
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"Rebuilding {name}", total=None)
@@ -136,6 +134,8 @@ async def _outcome(client: ApiClient, name: str, purpose: Purpose, before: int) 
             if found := await _found(client, name, purpose, before, lanes):
                 return found
             building = [lane for lane in lanes if _is_rebuild(lane)]
+            if building and purpose == "hold":
+                return {"projection": name, "generation": building[0]["generation"], "status": "building"}
             if has_begun and not building and purpose != "swap":
                 raise ApiError(f"The rebuild of {name} was given up")
             if building:
@@ -164,7 +164,8 @@ def _sentence(name: str, purpose: Purpose, outcome: dict[str, Any]) -> str:
         case "swap":
             return f"[green]{name} was rebuilt:[/green] generation {outcome['generation']} is read from now on"
         case "hold":
-            return f"[green]{name} is being rebuilt:[/green] see varve projections status {name}"
+            generation = outcome["generation"]
+            return f"[green]{name} is being rebuilt[/green] as generation {generation}: varve projections status {name}"
         case "verify" | "repair":
             done = "was compared" if purpose == "verify" else "was repaired"
             told = f"{name} {done} at {outcome['position']}: {outcome['differing']} differing rows"
