@@ -7,6 +7,7 @@ that compares: nobody waits for lanes to be at one position by chance, and the l
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psycopg
 import structlog
 from psycopg.rows import args_row
 
@@ -67,8 +68,8 @@ class NotLevelError(Exception):
     """The lanes of one of the generations are not far enough yet."""
 
 
-class TooFarError(Exception):
-    """The live lanes are so far ahead that the lanes of the other generation have to follow."""
+class NotFoldedError(Exception):
+    """What the live lanes have beyond is too much, or can't be folded: the lanes of the other generation have to."""
 
 
 async def building_and_live(connection: Connection, lease: LaneLease) -> tuple[Generation, int] | None:
@@ -102,8 +103,7 @@ async def level(
 
     Raises:
         NotLevelError: a live lane is behind.
-        TooFarError: it is too much.
-        Exception: whatever the fold raises; its lanes find out what is wrong.
+        NotFoldedError: the generation's own lanes have to do it; they find out at which event a fold fails.
     """
     cursor = connection.cursor(row_factory=args_row(Span))
     await cursor.execute(_LANES, {"projection": lease.projection, "live": live.number})
@@ -112,8 +112,33 @@ async def level(
     if lowest < stopped_at:
         raise NotLevelError
     if highest - stopped_at > _MOST_FOLDED:
-        raise TooFarError
+        raise NotFoldedError
+    try:
+        await _fold_up_to(connection, projection, lease, shared_log, stopped_at, spans)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except Exception as error:
+        raise NotFoldedError from error
+    return Level(lease.tables, live, lowest, lease.only_tenant)
+
+
+async def go_on(connection: Connection, lease: LaneLease) -> None:
+    """Let the lanes of the lease's generation go on, up to the log's present end."""
+    await connection.execute(_GO_ON, {"projection": lease.projection, "generation": lease.generation})
+    log.info("projection.follows", projection=lease.projection, generation=lease.generation)
+
+
+async def _fold_up_to(
+    connection: Connection,
+    projection: Projection,
+    lease: LaneLease,
+    shared_log: SharedLog,
+    stopped_at: int,
+    spans: Sequence[Span],
+) -> None:
+    """Fold the events after `stopped_at`, up to the position of the live lane that each belongs to."""
     positions = {slot: span.position for span in spans for slot in range(span.first, span.last + 1)}
+    highest = max(positions.values())
     wanted = LogFilter(tenant=lease.only_tenant, leaves_out_voided=True, up_to=highest)
     left_out = await skipped(connection, lease)
     blocked = set((await parked(connection, lease)).positions)
@@ -129,13 +154,6 @@ async def level(
         ]
         await _fold(connection, projection, lease, events, blocked)
         reached = window.scanned_to
-    return Level(lease.tables, live, lowest, lease.only_tenant)
-
-
-async def go_on(connection: Connection, lease: LaneLease) -> None:
-    """Let the lanes of the lease's generation go on, up to the log's present end."""
-    await connection.execute(_GO_ON, {"projection": lease.projection, "generation": lease.generation})
-    log.info("projection.follows", projection=lease.projection, generation=lease.generation)
 
 
 async def _fold(

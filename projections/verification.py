@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from projections.definition import Connection, Generation, Projection
 from projections.leases import LaneLease
-from projections.levelling import Level, NotLevelError, building_and_live, go_on, level
+from projections.levelling import Level, NotFoldedError, NotLevelError, building_and_live, go_on, level
 from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
@@ -156,10 +156,8 @@ async def _in_transaction(connection: Connection, lease: LaneLease, work: Callab
             return await work()
     except (NotLevelError, psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
         return False
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a fold may raise anything: its lane parks the event, or waits
-        log.info("projection.not_level", projection=lease.projection, generation=lease.generation, reason=repr(error))
+    except NotFoldedError as error:
+        log.info("projection.not_folded", projection=lease.projection, reason=repr(error.__cause__))
         await go_on(connection, lease)
         return False
 

@@ -185,6 +185,22 @@ async def test_what_was_voided_later_was_not_voided_then(settings, platform, adm
     assert voided == {before: [3], after: [4]}
 
 
+async def test_what_was_skipped_later_was_not_skipped_then(settings, platform, admin):
+    class InLanes(KnowledgeEntryListView):
+        LANES = 3
+
+    for _ in range(6):
+        await create(platform)
+    await admin.execute("insert into varve.skipped (projection, position, skipped_by) values (%s, 2, 5)", (VIEW,))
+    async with engine_of(settings, with_requests(InLanes())):
+        built = {}
+        for position in (4, 5):
+            as_of = await build(platform, admin, VIEW, position=await token(admin, position))
+            answer = await platform.queries.ask(ListEntries(limit=200), AUDITOR, as_of=as_of)
+            built[position] = len(answer.value.items)
+    assert built == {4: 4, 5: 4}
+
+
 async def test_one_tenant_alone_is_built(platform, admin, listing):
     await create(platform, "ours")
     await create(platform, "theirs", actors.EVE)

@@ -181,6 +181,28 @@ async def test_lanes_follow_when_too_much_is_beyond_or_it_cannot_be_folded(setti
     assert (found["position"], found["differing"]) == (108, 0)
 
 
+async def test_an_event_that_cannot_be_folded_is_left_to_the_lanes_which_park_it(settings, admin, monkeypatch):
+    monkeypatch.setattr("varve.bootstrap.REBUILDABLE", REBUILDABLE | {"choosy"})
+
+    class FailsInRebuilds(Choosy):
+        async def apply(self, connection, generation, events, prepared):
+            await super().apply(connection, generation, events, prepared)
+            if generation.number == 2 and any(event.position == 102 for event in events):
+                raise ValueError("cannot apply this")
+
+    slow: Any = slowly(FailsInRebuilds, 5, lambda: 0.02)
+    async with open_platform(settings) as platform, engine_of(settings, with_requests(slow())):
+        await create_many(platform, 100)
+        await until_caught_up(admin, ["choosy"])
+        await ask(platform, planned("verify", projection="choosy"))
+        await until_caught_up(admin, [OperatorRequests.NAME])
+        bad = await create(platform, "bad")
+        await until_caught_up(admin, ["choosy"])
+        found = await until_verified(admin)
+    assert (found["position"], found["differing"]) == (102, 1)
+    assert found["some_keys"] == {"lists": [{"tenant": "acme", "stream": f"entry-{bad}"}]}
+
+
 async def test_what_differs_is_counted_by_row_and_named_by_key(platform, admin, engine):
     changed, gone = await create(platform, "changed"), await create(platform, "gone")
     await create_many(platform, 10)
