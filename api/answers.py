@@ -1,13 +1,16 @@
 """Answers of queries: sent as the bytes that they were encoded to, and again as long as they are good."""
 
 from collections import OrderedDict
+from http import HTTPStatus
 from typing import Any, Final
+from uuid import UUID
 
 from fastapi import Request, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.authentication import actor_of
+from api.problems import ProblemError
 from api.requests import bearer
 from api.services import Services
 from domain.shared.access import Actor
@@ -16,6 +19,7 @@ from queries.cache import AnswerCache, Asked, Key
 from queries.message import Query
 
 MIN_POSITION = "X-Min-Position"
+AS_OF = "X-As-Of"
 ASKED: Final[dict[str, Any]] = {
     "security": [{bearer.scheme_name: []}],
     "parameters": [
@@ -25,7 +29,14 @@ ASKED: Final[dict[str, Any]] = {
             "required": False,
             "schema": {"type": "string"},
             "description": "Wait, bounded, until the answer reflects this position.",
-        }
+        },
+        {
+            "name": AS_OF,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "format": "uuid"},
+            "description": "For audits: answer from the read models built as of a past position.",
+        },
     ],
 }
 """What every query takes besides its parameters, for the OpenAPI document."""
@@ -49,7 +60,7 @@ class KnownRequests:
 
     def note(self, scope: Scope, asked: Asked) -> None:
         """Note what a request that was answered has asked."""
-        if asked.query.may_be_kept():
+        if asked.as_of is None and asked.query.may_be_kept():
             self._keys[_request(scope, asked.actor)] = asked.key
             if len(self._keys) > _MOST_REQUESTS:
                 self._keys.popitem(last=False)
@@ -67,9 +78,9 @@ class KeptAnswers:
         if scope["type"] == "http" and scope["method"] == "GET":
             actor: Actor | None = scope.get("state", {}).get("actor")
             key = None if actor is None else self._requests.get(scope, actor)
-            if key is not None and actor is not None:
-                min_position = Headers(scope=scope).get(MIN_POSITION)
-                answer = self._cache.kept(key, min_position)
+            headers = Headers(scope=scope)
+            if key is not None and AS_OF not in headers:
+                answer = self._cache.kept(key, headers.get(MIN_POSITION))
                 if answer is not None:
                     await send({"type": "http.response.start", "status": 200, "headers": _headers(answer)})
                     await send({"type": "http.response.body", "body": answer.body})
@@ -85,12 +96,22 @@ async def answer_query(query: Query, request: Request) -> Response:
     """
     services: Services = request.app.state.services
     requests: KnownRequests = request.app.state.known_requests
-    asked = Asked(query, actor_of(request), request.headers.get(MIN_POSITION))
+    asked = Asked(query, actor_of(request), request.headers.get(MIN_POSITION), _as_of(request))
     encoded = await services.queries.answer(asked)
     requests.note(request.scope, asked)
     response = Response(encoded.body)
     response.raw_headers = _headers(encoded)
     return response
+
+
+def _as_of(request: Request) -> UUID | None:
+    given = request.headers.get(AS_OF)
+    try:
+        return None if given is None else UUID(given)
+    except ValueError as error:
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST, "invalid-as-of", f"{AS_OF} must be an id that `varve projections as-of list` shows."
+        ) from error
 
 
 def _headers(answer: EncodedAnswer) -> list[tuple[bytes, bytes]]:

@@ -15,6 +15,7 @@ from api.authentication import Authentication
 from api.body_limit import BodyLimit
 from api.knowledge import documents, entries
 from api.middleware import RequestContext
+from api.operations import as_of
 from api.operations import routes as operations
 from api.problems import add_problem_handlers
 from api.search import routes as search
@@ -46,7 +47,8 @@ def create_api(services: Services) -> FastAPI:
     app.add_middleware(Authentication, tokens=services.tokens, prefix=PREFIX)  # before anybody's body is received
     app.add_middleware(RequestContext)  # outermost: every answer has its log line
     add_problem_handlers(app)
-    for router in (entries.router, documents.router, search.router, activity.router, operations.router):
+    routers = (entries.router, documents.router, search.router, activity.router, operations.router, as_of.router)
+    for router in routers:
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     _serve_docs(app)

@@ -28,7 +28,7 @@ from eventstore.errors import (
     UnknownEventType,
     UnknownEventVersion,
 )
-from queries.errors import CommandNotFound, InvalidCursor, PositionInTheFuture, PositionNotReached
+from queries.errors import AsOfNotFound, CommandNotFound, InvalidCursor, PositionInTheFuture, PositionNotReached
 
 log = structlog.get_logger()
 
@@ -47,6 +47,7 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
     knowledge.DocumentIsBeingProcessed: HTTPStatus.CONFLICT,
     knowledge.ProcessingAttemptIsOver: HTTPStatus.CONFLICT,
     operations.ProjectionNotFound: HTTPStatus.NOT_FOUND,
+    AsOfNotFound: HTTPStatus.NOT_FOUND,
     CommandNotFound: HTTPStatus.NOT_FOUND,
     PermissionDenied: HTTPStatus.FORBIDDEN,
     VersionMismatch: HTTPStatus.PRECONDITION_FAILED,

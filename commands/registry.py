@@ -25,6 +25,8 @@ from commands.knowledge.restore_entry import RestoreKnowledgeEntry, restore_entr
 from commands.knowledge.update_entry import UpdateKnowledgeEntry, update_entry
 from commands.knowledge.upload_document import UploadDocument, upload_document
 from commands.message import Command, Handler
+from commands.operations.as_of import as_of_handlers
+from commands.operations.park_event import NoteParkedEvent, note_parked_event
 from commands.operations.projections import projection_handlers
 
 
@@ -44,5 +46,7 @@ def build_handlers(rebuildable_projections: Collection[str]) -> dict[type[Comman
         FailDocumentProcessing: fail_processing,
         ReprocessDocument: reprocess_document,
         DeleteDocument: delete_document,
+        NoteParkedEvent: note_parked_event,
         **projection_handlers(rebuildable_projections),
+        **as_of_handlers(rebuildable_projections),
     }

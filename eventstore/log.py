@@ -123,8 +123,9 @@ class LogReader:
         self, connection: psycopg.AsyncConnection[Any], after: int, limit: int, wanted: LogFilter = EVERYTHING
     ) -> FetchedRows:
         """Return the rows of a window for `decode`, which needs the connection no more."""
-        span = Span(after, after + self._span, limit, self._octets)
-        epoch, head, rows = await _read(connection, *window_query(wanted, span))
+        span = Span(after, min(after + self._span, wanted.up_to), limit, self._octets)
+        epoch, newest, rows = await _read(connection, *window_query(wanted, span))
+        head = min(newest, wanted.up_to)
         last = rows[-1][_POSITION] if rows else after
         scanned_to = last if len(rows) == limit else max(last, min(span.upto, head))
         if wanted.leaves_out_voided:
@@ -143,14 +144,20 @@ class LogReader:
     async def at(
         self, connection: psycopg.AsyncConnection[Any], positions: Sequence[int], wanted: LogFilter = EVERYTHING
     ) -> Sequence[RecordedEvent]:
-        """Return the events at `positions`, which are few, in order; of `wanted` only the voided ones are looked at.
+        """Return the events at `positions`, which are few, in order; of `wanted` only voids are looked at.
 
         Raises:
             UnknownEvent, UndecodableEvent: as for `window`, for any of them.
         """
         cursor = connection.cursor(row_factory=tuple_row, binary=True)
         await cursor.execute(
-            AT, {"positions": list(positions), "leaves_out_voided": wanted.leaves_out_voided}, prepare=True
+            AT,
+            {
+                "positions": list(positions),
+                "leaves_out_voided": wanted.leaves_out_voided,
+                "voided_by": wanted.voided_by,
+            },
+            prepare=True,
         )
         rows = await cursor.fetchall()
         events: list[RecordedEvent] = []

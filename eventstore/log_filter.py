@@ -21,11 +21,13 @@ order by position
 """
 _IS_VOIDED = """
        case when (select exists (select from varve.voided)) and exists (
-           select from varve.voided v where v.tenant = e.tenant and v.position = e.position) then true end"""
+           select from varve.voided v where v.tenant = e.tenant and v.position = e.position
+             and v.voided_by <= %(voided_by)s) then true end"""
 AT = f"""
 select {_COLUMNS} from varve.events e where position = any (%(positions)s::bigint[])
 and not (%(leaves_out_voided)s and exists (
-    select from varve.voided v where v.tenant = e.tenant and v.position = e.position)) order by position
+    select from varve.voided v where v.tenant = e.tenant and v.position = e.position
+      and v.voided_by <= %(voided_by)s)) order by position
 """
 """Asks for the events at some positions, in the columns of a window."""
 LARGE = "select position, data, metadata from varve.events where position = any (%(positions)s::bigint[])"
@@ -41,6 +43,8 @@ _TOPIC_IN_SPAN = (
     " and (topic, position) <= (%(topic_{number})s, %(upto)s)"
 )
 _SLOTS = f"crc32(convert_to({{key}}, 'UTF8')) %% {SLOTS} between %(first_slot)s::bigint and %(last_slot)s::bigint"
+ANY_POSITION = 2**63 - 1
+"""No position is beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,16 @@ class LogFilter:
         tenant: only events of this one.
         slots: only events of these parts.
         leaves_out_voided: whether events that were voided since are left out.
+        up_to: only events up to this position.
+        voided_by: of what was voided only what events up to this position void.
     """
 
     topics: frozenset[str] = frozenset()
     tenant: str | None = None
     slots: SlotRange | None = None
     leaves_out_voided: bool = False
+    up_to: int = ANY_POSITION
+    voided_by: int = ANY_POSITION
 
 
 EVERYTHING = LogFilter()
@@ -104,7 +112,10 @@ def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
     if len(branches) > 1:
         merged = "\nunion all\n".join(f"({branch})" for branch in branches)
         rows = f"select * from ({merged}) e order by position limit {span.limit}"
-    is_voided = _IS_VOIDED if wanted.leaves_out_voided else "null::boolean"
+    is_voided = "null::boolean"
+    if wanted.leaves_out_voided:
+        is_voided = _IS_VOIDED
+        parameters["voided_by"] = wanted.voided_by
     return _BOUNDED.format(rows=rows, is_voided=is_voided), parameters
 
 

@@ -45,7 +45,7 @@ class ReadModelChanges:
             for topic in taken:
                 self._models.setdefault(topic, []).append(model)
         self._last: dict[tuple[int, str], int] = {}
-        self._generations: Mapping[str, int] = {}
+        self._versions: Mapping[str, str] = {}
         self._epoch = ""
         self._head = 0
         self._floor = 0
@@ -92,8 +92,8 @@ class ReadModelChanges:
         self._used_at = now
         return True
 
-    def is_current(self, tenant: str, positions: Mapping[str, int], generations: Mapping[str, int], epoch: str) -> bool:
-        """Whether rows that were read at `positions` of these models are those that the live generations have.
+    def is_current(self, tenant: str, positions: Mapping[str, int], versions: Mapping[str, str], epoch: str) -> bool:
+        """Whether rows that were read at `positions` of these models are those that they have now.
 
         Where the models are behind the log, rows that lack its last events are not current, though nobody has better.
         """
@@ -103,7 +103,7 @@ class ReadModelChanges:
         for model, position in positions.items():
             if position < self._floor or position < self._last.get((number, model), 0):
                 return False
-            if self._generations.get(model) != generations.get(model):
+            if self._versions.get(model) != versions.get(model):
                 return False
         return True
 
@@ -129,11 +129,11 @@ class ReadModelChanges:
         self._known_at = began
 
     def _note(
-        self, epoch: str, head: int, generations: Mapping[str, int], changed: Sequence[tuple[int, str, int]]
+        self, epoch: str, head: int, versions: Mapping[str, str], changed: Sequence[tuple[int, str, int]]
     ) -> None:
         if epoch != self._epoch and self._epoch:
             self._begin_at(head)  # positions of another history say nothing about this one
-        self._epoch, self._head, self._generations = epoch, max(head, self._floor), generations
+        self._epoch, self._head, self._versions = epoch, max(head, self._floor), versions
         if len(self._last) > _MOST_TENANTS:
             self._begin_at(head)
         for number, topic, position in changed:

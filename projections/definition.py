@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+from uuid import UUID
 
 import psycopg
 
@@ -12,7 +13,10 @@ from domain.shared.events import Event
 from eventstore.records import RecordedEvent
 
 Connection = psycopg.AsyncConnection[Any]
-SCHEMA = "read_models"
+_SCHEMA = "read_models"
+_SCHEMA_AS_OF = "as_of"
+Purpose = Literal["swap", "hold", "verify", "repair", "as_of"]
+"""What becomes of a generation that has caught up: see `projections.rebuilds`."""
 
 
 class NotReadyError(Exception):
@@ -25,10 +29,13 @@ class Generation:
 
     projection: str
     number: int
+    as_of: UUID | None = None
+    """What it is a part of, if it shows the read model as of a past position."""
 
     def table(self, name: str) -> str:
         """Return the qualified name of the table that the projection calls `name`."""
-        return f"{SCHEMA}.{self.projection}_{self.number}_{name}"
+        schema = _SCHEMA if self.as_of is None else _SCHEMA_AS_OF
+        return f"{schema}.{self.projection}_{self.number}_{name}"
 
     def tables(self, names: Sequence[str]) -> Mapping[str, str]:
         return {name: self.table(name) for name in names}

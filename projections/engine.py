@@ -223,7 +223,7 @@ class Engine:
                 log.info("lane.stopped", lane=key)
         for key, lease in leases.items():
             if key in self._lanes:
-                self._lanes[key][0].note_status(lease.status)
+                self._lanes[key][0].note_prolonged(lease)
             else:
                 self._start(lease)
 

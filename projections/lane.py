@@ -5,6 +5,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, SlotRange, slot_of
 from projections.checkpoints import Checkpoints
 from projections.definition import NotReadyError, Projection
-from projections.generations import index_when_filled, pause, swap_when_caught_up
+from projections.generations import index_when_filled
 from projections.leases import (
     LaneLease,
     LeaseLostError,
@@ -30,6 +31,7 @@ from projections.leases import (
 )
 from projections.metrics import batch_duration, batch_events
 from projections.parking import Aside, note_failed_again, park, parked, remove, skipped
+from projections.rebuilds import end_when_caught_up, pause
 from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
@@ -37,6 +39,8 @@ tracer = trace.get_tracer("varve.projections")
 
 _BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _NOT_READY_SECONDS = 1.0
+_LEVEL_SECONDS = 0.05
+"""How soon a generation that is compared with the live one looks again whether that is far enough."""
 _TRIES = 3
 """How often an event fails by itself before it is parked."""
 _MOST_PARKED_IN_A_ROW = 5
@@ -109,9 +113,12 @@ class Lane:
         """Whether `lease` is the one that the lane runs under, maybe prolonged."""
         return (self._lease.fence, self._lease.epoch) == (lease.fence, lease.epoch)
 
-    def note_status(self, status: str) -> None:
-        """Learn whether the generation is to be swapped in when it has caught up: operators change that."""
-        self._is_building = status == "building"
+    def note_prolonged(self, lease: LaneLease) -> None:
+        """Learn what is to become of the generation now, and up to where it goes: operators change that."""
+        if (lease.purpose, lease.up_to) != (self._lease.purpose, self._lease.up_to):
+            self._wake.set()
+        self._lease = lease
+        self._is_building = lease.status == "building"
 
     async def run(self) -> None:
         """Apply events until cancelled, until the lease is lost, or until the lane is of no use for this code."""
@@ -137,6 +144,8 @@ class Lane:
                 failures += 1
                 continue
             if not has_moved:
+                if self._is_building and self._lease.purpose in {"verify", "repair"}:
+                    rest = min(rest, _LEVEL_SECONDS)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest):
                         await self._wake.wait()
@@ -167,12 +176,12 @@ class Lane:
         if self._is_building and self._position == 0 and self._can_fill:
             await self._fill()
         try:
-            window = await self._shared_log.window(self._position)
+            window = await self._shared_log.window(self._position, self._lease.wanted)
         except UndecodableEvent as error:
             await self._pass_undecodable(error)
             return True
         if self._is_building and not window.is_full:
-            await self._swap()
+            await self._end()
         if window.scanned_to == self._position:
             return False
         taken = window.taken_by(self._projection, self._slots)
@@ -197,7 +206,8 @@ class Lane:
         is_everything = len(self._slots) == SLOTS or by is None
         slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
         position, began, told = 0, time.monotonic(), 0.0
-        async with contextlib.aclosing(self._shared_log.stretches(0, slots)) as windows:
+        stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
+        async with contextlib.aclosing(stretches) as windows:
             async for window in windows:
                 for start in range(0, len(window.events), _FOLDED_AT_ONCE):
                     some = window.events[start : start + _FOLDED_AT_ONCE]
@@ -322,7 +332,7 @@ class Lane:
         self._must_look = False
         try:
             async with self._pool.connection() as connection:
-                self._skipped = await skipped(connection, self._projection.NAME)
+                self._skipped = await skipped(connection, self._lease)
                 found = await parked(connection, self._lease)
             self._blocked = {partition for partition in found.positions if slot_of(partition) in self._slots}
             for partition in sorted(found.to_retry & self._blocked):
@@ -336,7 +346,7 @@ class Lane:
         for begin in range(0, len(positions), _RETRIED_AT_ONCE):
             some = positions[begin : begin + _RETRIED_AT_ONCE]
             try:
-                events = {event.position: event for event in await self._shared_log.at(some)}
+                events = {event.position: event for event in await self._shared_log.at(some, self._lease.wanted)}
             except UndecodableEvent as error:
                 await self._note_retry(partition, error.position, error)
                 return
@@ -369,13 +379,15 @@ class Lane:
             await hold(connection, self._lease)
             await note_failed_again(connection, self._lease, failed)
 
-    async def _swap(self) -> None:
+    async def _end(self) -> None:
+        """End the building of the generation, if it is over, and its indexes are made."""
         async with self._pool.connection() as connection:
             if not self._is_indexed:
                 self._is_indexed = await index_when_filled(connection, self._projection, self._lease.tables)
             if not self._is_indexed:
                 return
-            self._is_building = not await swap_when_caught_up(connection, self._lease.tables)
+            is_over = await end_when_caught_up(connection, self._projection, self._lease, self._shared_log)
+            self._is_building = not is_over
 
 
 def _is_of_the_fold(error: Exception) -> bool:

@@ -3,12 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from uuid import UUID
 
 from psycopg.rows import class_row
 
 from eventstore.errors import UnknownEventType
+from eventstore.log_filter import ANY_POSITION, LogFilter
 from eventstore.slots import SLOTS
-from projections.definition import Connection, Generation
+from projections.definition import Connection, Generation, Purpose
 
 LaneKey = tuple[str, int, int]
 """A projection, a generation and the lane's first slot."""
@@ -27,6 +29,10 @@ class LaneLease:
     fence: int
     former_owner: str | None
     epoch: str
+    purpose: Purpose
+    only_tenant: str | None
+    up_to: int | None
+    as_of: UUID | None
 
     @property
     def key(self) -> LaneKey:
@@ -34,7 +40,18 @@ class LaneLease:
 
     @property
     def tables(self) -> Generation:
-        return Generation(self.projection, self.generation)
+        return Generation(self.projection, self.generation, self.as_of)
+
+    @property
+    def wanted(self) -> LogFilter:
+        """What of the log the lane is about."""
+        up_to = ANY_POSITION if self.up_to is None else self.up_to
+        return LogFilter(tenant=self.only_tenant, leaves_out_voided=True, up_to=up_to, voided_by=self.seen_from)
+
+    @property
+    def seen_from(self) -> int:
+        """The position after which nothing counts that was said of earlier events: for a past position alone."""
+        return ANY_POSITION if self.as_of is None or self.up_to is None else self.up_to
 
 
 class Move(NamedTuple):
@@ -84,7 +101,7 @@ _RATE_SECONDS = 10.0
 # loses its lease at its first batch, and begins anew.
 _LEASE = """
 l.projection, l.generation, l.first_slot::integer, l.last_slot::integer, g.status, l.fence,
-    {former_owner} as former_owner, {lane}.position,
+    g.purpose, g.only_tenant, g.up_to, g.as_of, {former_owner} as former_owner, {lane}.position,
     (select epoch from varve.log_epochs order by number desc limit 1) as epoch
 """
 # Each lane counts as the part that one of the workers who know it should have. This worker's own row may not be there

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -17,6 +18,8 @@ from projections.reading import Question, ReadServer, Rows
 
 log = structlog.get_logger()
 
+_LIVE = "g.status = 'live'"
+_AS_OF = "g.status = 'kept' and g.as_of = %(as_of)s and coalesce(g.only_tenant, %(tenant)s) = %(tenant)s"
 _REACHED = """
 select e.epochs, e.fork_positions, varve.head() as head, case
     when cardinality(%(models)s::text[]) = 0 then varve.head()
@@ -29,7 +32,7 @@ from (
 ) e cross join (
     select count(distinct g.projection) as models, min(l.position) as position
     from varve.generations g join varve.lanes l using (projection, generation)
-    where g.status = 'live' and g.projection = any (%(models)s)
+    where {chosen} and g.projection = any (%(models)s)
 ) reached
 """
 _ATTEMPTS = 5
@@ -67,9 +70,19 @@ class LiveReadModels:
     that is wanted, or of another history of the log.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Any], replica: AsyncConnectionPool[Any] | None = None) -> None:
-        self._primary = ReadServer(pool)
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[Any],
+        replica: AsyncConnectionPool[Any] | None = None,
+        *,
+        as_of: UUID | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        """Take the servers' pools; with `as_of`, answer one `tenant` from what was built as of a past position."""
+        self._primary = ReadServer(pool, as_of)
         self._replica = None if replica is None else ReadServer(replica)
+        self._chosen = _LIVE if as_of is None else _AS_OF
+        self._of = {"as_of": as_of, "tenant": tenant}
         self._replica_away_until = 0.0
         self._epoch = ""
 
@@ -84,6 +97,20 @@ class LiveReadModels:
         rows = await self._read_replica(actor.tenant, question, least)
         return rows or await self._read_primary(actor.tenant, question)
 
+    async def as_of(self, actor: _Actor, as_of: UUID, models: Sequence[str]) -> "LiveReadModels | None":
+        """Return what answers from the generations that were built as of a past position.
+
+        None unless all of `models` were, with the rows of the actor's tenant.
+
+        Raises:
+            StoreUnavailable: the database can't be reached.
+        """
+        found = LiveReadModels(self._primary.pool, as_of=as_of, tenant=actor.tenant)
+        try:
+            return found if await found._primary.knows(actor.tenant, models) else None
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise StoreUnavailable(str(error)) from error
+
     async def reached(self, models: Sequence[str]) -> Reached:
         """Return how far all of `models` are on the primary, and the log itself.
 
@@ -93,7 +120,9 @@ class LiveReadModels:
         try:
             async with self._primary.pool.connection() as connection:
                 cursor = connection.cursor(row_factory=class_row(Reached))
-                await cursor.execute(_REACHED, {"models": list(models)}, prepare=True)
+                await cursor.execute(
+                    _REACHED.format(chosen=self._chosen), {"models": list(models), **self._of}, prepare=True
+                )
                 reached: Reached | None = await cursor.fetchone()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise StoreUnavailable(str(error)) from error

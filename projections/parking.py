@@ -42,9 +42,10 @@ where p.projection = %(projection)s and (g.projection, g.generation) = (p.projec
        or p.partition in (select partition from varve.parked
                           where projection = %(projection)s and position = %(position)s))
 """
+_SKIPPED = "select position from varve.skipped where projection = %(projection)s and skipped_by <= %(seen_from)s"
 _SKIP = """
-insert into varve.skipped (projection, position)
-select distinct projection, position from varve.parked
+insert into varve.skipped (projection, position, skipped_by)
+select distinct projection, position, %(skipped_by)s::bigint from varve.parked
 where projection = %(projection)s and position = %(position)s on conflict do nothing
 """
 
@@ -102,9 +103,9 @@ async def parked(connection: Connection, lease: LaneLease) -> Parked:
     return Parked(positions, frozenset(to_retry))
 
 
-async def skipped(connection: Connection, projection: str) -> frozenset[int]:
-    """Return the positions of events that operators took out of a projection."""
-    cursor = await connection.execute("select position from varve.skipped where projection = %s", (projection,))
+async def skipped(connection: Connection, lease: LaneLease) -> frozenset[int]:
+    """Return the positions of events that operators took out of a projection; of a past position, by then."""
+    cursor = await connection.execute(_SKIPPED, {"projection": lease.projection, "seen_from": lease.seen_from})
     return frozenset(position for (position,) in await cursor.fetchall())
 
 
@@ -129,9 +130,9 @@ async def retry(connection: Connection, projection: str, position: int | None) -
     await connection.execute(_RETRY, {"projection": projection, "position": position})
 
 
-async def skip(connection: Connection, projection: str, position: int) -> None:
-    """Take a parked event out of a projection, and have those that wait behind it tried."""
-    await connection.execute(_SKIP, {"projection": projection, "position": position})
+async def skip(connection: Connection, projection: str, position: int, skipped_by: int) -> None:
+    """Take a parked event out of a projection, as the event at `skipped_by` says; try those that wait behind it."""
+    await connection.execute(_SKIP, {"projection": projection, "position": position, "skipped_by": skipped_by})
     await retry(connection, projection, position)
 
 

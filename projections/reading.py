@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import UUID
 
 import orjson
 import psycopg
@@ -11,26 +12,28 @@ from psycopg_pool import AsyncConnectionPool
 
 from projections.definition import Generation
 
-_LIVE = "select projection, generation from varve.generations where status = 'live' and projection = any (%s)"
+_GENERATIONS = "select varve.begin_reading(%s, %s::text[], %s)"
 # One statement, one snapshot: a client that goes on with the answer's position finds there what the rows have shown.
 # The outer side of the join is run first, and sets the tenant that the inner side's row-level security asks for; in
 # another order the question would be refused.
 _ASK = """
 select r.reading, q.*
-from varve.begin_reading(%(reading_tenant)s, %(reading_models)s::text[]) r (reading)
+from varve.begin_reading(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s) r (reading)
 left join lateral (select true as is_row, question.* from ({sql}) question) q on true
 """
-_SET = "select set_config(%s, %s, true)"
+_SET = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) s (name, value)"
 _COLUMNS_BEFORE = 2
 """The columns of an answer that are not the question's: what it is of, and whether there is a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of an answer, and by model the generation that they are of, its position and its definition."""
+    """The rows of an answer, and by model what they are of."""
 
     rows: Sequence[dict[str, Any]]
     generations: Mapping[str, int]
+    versions: Mapping[str, str]
+    """What changes with the generation, and whenever rows of it were repaired."""
     positions: Mapping[str, int]
     definitions: Mapping[str, str]
     epoch: str
@@ -57,8 +60,9 @@ class Question(Protocol):
 class ReadServer:
     """The read models of one server, which may be another's replica and so behind it, in its generations too."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Any], as_of: UUID | None = None) -> None:
         self.pool = pool
+        self._as_of = as_of
         self._generations: dict[str, int] = {}
 
     async def ask(self, tenant: str, question: Question) -> Rows | None:
@@ -71,7 +75,7 @@ class ReadServer:
         """
         generations = {model: self._generations.get(model, 0) for model in question.models}
         if 0 in generations.values():
-            self._generations |= await self._live_generations(question.models)
+            await self.knows(tenant, question.models)
             return None
         try:
             rows = await self._ask(tenant, question, generations)
@@ -84,27 +88,30 @@ class ReadServer:
         return rows
 
     async def _ask(self, tenant: str, question: Question, generations: Mapping[str, int]) -> Rows:
-        tables = {model: _Tables(Generation(model, number)) for model, number in generations.items()}
+        tables = {model: _Tables(Generation(model, number, self._as_of)) for model, number in generations.items()}
         sql = _ASK.format(sql=question.sql.format_map(tables))
         models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
-        parameters = {"reading_tenant": tenant, "reading_models": models, **question.parameters}
+        of = {"reading_tenant": tenant, "reading_models": models, "reading_as_of": self._as_of}
         async with self.pool.connection() as connection:
             cursor = connection.cursor(row_factory=_answers)
             if not question.settings:
-                await cursor.execute(sql, parameters)
+                await cursor.execute(sql, {**of, **question.parameters})
             else:
                 async with connection.pipeline():  # one transaction, at whose end the settings are gone
-                    for name, value in question.settings.items():
-                        await connection.execute(_SET, (name, value))
-                    await cursor.execute(sql, parameters)
+                    names, values = list(question.settings), list(question.settings.values())
+                    await connection.execute(_SET, (names, values))
+                    await cursor.execute(sql, {**of, **question.parameters})
             answers = await cursor.fetchall()
         rows = [row for _, row in answers if row is not None]
         return Rows(rows=rows, **orjson.loads(answers[0][0]))
 
-    async def _live_generations(self, models: Sequence[str]) -> dict[str, int]:
+    async def knows(self, tenant: str, models: Sequence[str]) -> bool:
+        """Look which generations of `models` are read, and return whether each has one that holds the tenant's rows."""
         async with self.pool.connection() as connection:
-            cursor = await connection.execute(_LIVE, (list(models),), prepare=True)
-            return dict(await cursor.fetchall())
+            cursor = await connection.execute(_GENERATIONS, (tenant, list(models), self._as_of), prepare=True)
+            (reading,) = await cursor.fetchone() or ("{}",)
+        self._generations |= orjson.loads(reading)["generations"]
+        return self._generations.keys() >= set(models)
 
 
 class _Tables:

@@ -7,7 +7,6 @@ take: an event of newer code would then be passed, and missing from a projection
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
@@ -16,13 +15,12 @@ from eventstore.background import end
 from eventstore.log import FetchedRows, LogReader, Window
 from eventstore.log_filter import LogFilter
 from eventstore.records import RecordedEvent
-from eventstore.slots import SLOTS, SlotRange, slot_of
+from eventstore.slots import SLOTS, slot_of
 from projections.definition import Projection
 
 _KEPT_WINDOWS = 8
 _BULK_WINDOW = 10_000
 _BULK_OCTETS = 20_000_000
-_WITHOUT_VOIDED = LogFilter(leaves_out_voided=True)
 
 
 class SharedWindow:
@@ -31,48 +29,48 @@ class SharedWindow:
     def __init__(self, window: Window) -> None:
         self.scanned_to = window.scanned_to
         self.is_full = window.is_full
-        self._events = window.events
+        self.events = window.events
         self._taken: dict[str, tuple[Sequence[RecordedEvent], bytes]] = {}
 
     def taken_by(self, projection: Projection, slots: range) -> list[RecordedEvent]:
         """Return the events that `projection` takes and whose partitions are in `slots`."""
         if len(slots) == SLOTS:
-            return [event for event in self._events if projection.takes(event)]
+            return [event for event in self.events if projection.takes(event)]
         if projection.NAME not in self._taken:
-            events = [event for event in self._events if projection.takes(event)]
+            events = [event for event in self.events if projection.takes(event)]
             self._taken[projection.NAME] = events, bytes([slot_of(projection.partition(event)) for event in events])
         return [event for event, slot in zip(*self._taken[projection.NAME], strict=True) if slot in slots]
 
 
 class SharedLog:
-    """Reads windows for lanes: those that ask for the same position while it is read, or soon after, share it."""
+    """Reads windows for lanes: those that ask for the same while it is read, or soon after, share it."""
 
     def __init__(self, pool: AsyncConnectionPool[Any], reader: LogReader, window_size: int) -> None:
         self._pool = pool
         self._reader = reader
         self._window_size = window_size
-        self._windows: dict[int, asyncio.Task[SharedWindow]] = {}
+        self._windows: dict[tuple[int, LogFilter], asyncio.Task[SharedWindow]] = {}
         self._forgotten: set[asyncio.Task[SharedWindow]] = set()
 
-    async def window(self, after: int) -> SharedWindow:
-        """Return the events after the position `after`, up to the window's size."""
-        task = self._windows.pop(after, None)
+    async def window(self, after: int, wanted: LogFilter) -> SharedWindow:
+        """Return the wanted events after the position `after`, up to the window's size."""
+        asked = (after, wanted)
+        task = self._windows.pop(asked, None)
         if task is None:
-            task = asyncio.create_task(self._read(after))
-            task.add_done_callback(lambda done: self._keep_if_moving(after, done))
-        self._windows[after] = task  # the last one now: those that nobody asked for longest are forgotten first
+            task = asyncio.create_task(self._read(after, wanted))
+            task.add_done_callback(lambda done: self._keep_if_moving(asked, done))
+        self._windows[asked] = task  # the last one now: those that nobody asked for longest are forgotten first
         # Shielded, because others wait for the same reading when one lane is cancelled.
         return await asyncio.shield(task)
 
-    async def at(self, positions: Sequence[int]) -> Sequence[RecordedEvent]:
-        """Return the events at `positions`, in order, without those that were voided since."""
+    async def at(self, positions: Sequence[int], wanted: LogFilter) -> Sequence[RecordedEvent]:
+        """Return the events at `positions`, in order; of `wanted` only voids are looked at."""
         async with self._pool.connection() as connection:
-            return await self._reader.at(connection, positions, _WITHOUT_VOIDED)
+            return await self._reader.at(connection, positions, wanted)
 
-    async def stretches(self, after: int, slots: SlotRange | None) -> AsyncGenerator[Window, None]:
+    async def stretches(self, after: int, wanted: LogFilter) -> AsyncGenerator[Window, None]:
         """Yield large windows up to the log's head, for one lane alone; while one is used, the next one is fetched."""
         reader = self._reader.for_bulk(_BULK_OCTETS)
-        wanted = replace(_WITHOUT_VOIDED, slots=slots)
 
         async def fetch(position: int) -> FetchedRows:
             async with self._pool.connection() as connection:
@@ -96,13 +94,13 @@ class SharedLog:
 
     def forget_unfinished(self) -> None:
         """Let nobody join a reading that may lack an append that has just been told of."""
-        for after, task in list(self._windows.items()):
+        for asked, task in list(self._windows.items()):
             if not task.done():
-                del self._windows[after]
+                del self._windows[asked]
                 self._forgotten.add(task)
                 task.add_done_callback(self._forgotten.discard)
             elif _ends_at_head(task):
-                del self._windows[after]
+                del self._windows[asked]
 
     def forget(self) -> None:
         """Forget every window: the log has another history now."""
@@ -113,16 +111,16 @@ class SharedLog:
         """End the readings that nobody waits for any more."""
         await end(*self._windows.values(), *self._forgotten)
 
-    async def _read(self, after: int) -> SharedWindow:
+    async def _read(self, after: int, wanted: LogFilter) -> SharedWindow:
         async with self._pool.connection() as connection:
-            fetched = await self._reader.fetch(connection, after, self._window_size, _WITHOUT_VOIDED)
+            fetched = await self._reader.fetch(connection, after, self._window_size, wanted)
         return SharedWindow(await self._reader.decode(fetched))
 
-    def _keep_if_moving(self, after: int, task: asyncio.Task[SharedWindow]) -> None:
+    def _keep_if_moving(self, asked: tuple[int, LogFilter], task: asyncio.Task[SharedWindow]) -> None:
         """Forget a window in which nobody gets on: the next reading of the same place may find more."""
-        is_kept = not task.cancelled() and task.exception() is None and task.result().scanned_to > after
-        if not is_kept and self._windows.get(after) is task:
-            del self._windows[after]
+        is_kept = not task.cancelled() and task.exception() is None and task.result().scanned_to > asked[0]
+        if not is_kept and self._windows.get(asked) is task:
+            del self._windows[asked]
         while len(self._windows) > _KEPT_WINDOWS:
             del self._windows[next(iter(self._windows))]
 

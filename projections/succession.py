@@ -17,7 +17,7 @@ select k.projection, case
          and pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => %(absent)s) then 'next'
     else 'waiting' end
 from unnest(%(projections)s::text[], %(definitions)s::text[]) as k (projection, definition)
-left join varve.generations g using (projection)
+left join varve.generations g on g.projection = k.projection and g.purpose in ('swap', 'hold')
 left join lateral (
     select g.status <> 'retired' and exists (
         select from varve.workers w

@@ -5,15 +5,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from uuid import UUID
 
 import structlog
 from opentelemetry import trace
 
-from domain.shared.access import Actor
+from domain.shared.access import Actor, Permission
 from eventstore.position import LogPosition
 from queries.answers import EncodedAnswer
 from queries.cache import AnswerCache, Asked
-from queries.errors import PositionInTheFuture, PositionNotReached
+from queries.errors import AsOfNotFound, PositionInTheFuture, PositionNotReached
 from queries.message import Answer, Asking, Query, QueryHandler
 from queries.ports import Question, Reached, Reading, ReadModels, StreamReader
 
@@ -40,6 +41,7 @@ class _Since:
         self._least = least
         self.reached = read_models.reached
         self.check_epoch = read_models.check_epoch
+        self.as_of = read_models.as_of
 
     async def read(self, actor: Actor, question: Question, least: LogPosition | None = None) -> Reading:
         return await self._read_models.read(actor, question, least or self._least)
@@ -70,12 +72,19 @@ class QueryBus:
             Exception: those of `ask`.
         """
         asked.actor.require(asked.query.PERMISSION)
+        if asked.as_of is not None:
+            return EncodedAnswer.of(await self.ask(asked.query, asked.actor, asked.min_position, asked.as_of))
         return await self.cache.answer(asked, lambda: self.ask(asked.query, asked.actor, asked.min_position))
 
-    async def ask(self, query: Query, actor: Actor, min_position: str | None = None) -> Answer[Any]:
+    async def ask(
+        self, query: Query, actor: Actor, min_position: str | None = None, as_of: UUID | None = None
+    ) -> Answer[Any]:
         """Answer `query` with what the read models hold at the position token `min_position` or later.
 
+        Or, for those who may audit, with what they held at the past position that `as_of` was built for.
+
         Raises:
+            AsOfNotFound: what the query reads was not built as of then.
             DomainError: it is refused.
             PositionNotReached: the read models are further behind than the time limit allows.
             PositionInTheFuture: the log is not that long.
@@ -87,12 +96,22 @@ class QueryBus:
             span.set_attribute("varve.query", type(query).__name__)
             span.set_attribute("varve.tenant", actor.tenant)
             actor.require(query.PERMISSION)
-            read_models = self._read_models
-            if min_position is not None:
+            read_models: ReadModels = self._read_models
+            if as_of is not None:
+                actor.require(Permission.AUDIT_READ)
+                read_models = await self._as_of(query, actor, as_of)
+            elif min_position is not None:
                 read_models = _Since(read_models, await self._wait(query.models(), min_position))
             asking = Asking(actor, read_models, self._streams)
             answer: Answer[Any] = await self._handlers[type(query)](query, asking)
             return answer
+
+    async def _as_of(self, query: Query, actor: Actor, as_of: UUID) -> ReadModels:
+        """Return the read models as they stood then; the log itself, which some queries read, has no such."""
+        found = await self._read_models.as_of(actor, as_of, query.models()) if query.MODELS else None
+        if found is None:
+            raise AsOfNotFound(as_of)
+        return found
 
     async def _wait(self, models: Sequence[str], token: str) -> LogPosition:
         deadline = time.monotonic() + self._wait_seconds

@@ -1,8 +1,8 @@
 """Keeps answers in two levels: in this process, and where all processes find them.
 
-An answer is good as long as its tenant has no event after its position that one of its models takes, and its
-generations are the live ones (docs/decisions/0022). What says so is at most a quarter of a second old; while it is not
-known, nothing that is kept is given.
+An answer is good as long as its tenant has no event after its position that one of its models takes, and its read
+models were neither rebuilt nor repaired (docs/decisions/0022). What says so is at most a quarter of a second old; while
+it is not known, nothing that is kept is given.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -34,7 +35,7 @@ class _Entry:
     tenant: str
     epoch: str
     positions: Mapping[str, int]
-    generations: Mapping[str, int]
+    versions: Mapping[str, str]
     position: int
     query: Query
     kept_until: float
@@ -53,6 +54,8 @@ class Asked:
     query: Query
     actor: Actor
     min_position: str | None = None
+    as_of: UUID | None = None
+    """What to answer from, for an audit; such answers are not kept."""
 
     @property
     def key(self) -> Key:
@@ -168,20 +171,20 @@ class AnswerCache:
             epoch, _, position = min_position.partition("-")
             if epoch != entry.epoch or not position.isdecimal() or int(position) > entry.position:
                 return False
-        return self._changes.is_current(entry.tenant, entry.positions, entry.generations, entry.epoch)
+        return self._changes.is_current(entry.tenant, entry.positions, entry.versions, entry.epoch)
 
     def _keep(self, asked: Asked, key: Key, query_hash: str | None, made: Answer[Any]) -> EncodedAnswer:
         """Keep an answer that lacks nothing; what lacks parked events changes without an event of its own."""
         answer, tenant = EncodedAnswer.of(made), asked.actor.tenant
         is_whole = made.positions and not made.parked
-        if not is_whole or not self._changes.is_current(tenant, made.positions, made.generations, made.epoch):
+        if not is_whole or not self._changes.is_current(tenant, made.positions, made.versions, made.epoch):
             return answer
         entry = _Entry(
             answer=answer,
             tenant=tenant,
             epoch=made.epoch,
             positions=made.positions,
-            generations=made.generations,
+            versions=made.versions,
             position=made.position,
             query=asked.query,
             kept_until=time.monotonic() + self._seconds,
@@ -226,7 +229,7 @@ def _encoded(entry: _Entry) -> bytes:
     head = {
         "epoch": entry.epoch,
         "positions": entry.positions,
-        "generations": entry.generations,
+        "versions": entry.versions,
         "position": entry.position,
         "answer": {
             "position": answer.position,

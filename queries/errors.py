@@ -25,6 +25,13 @@ class PositionInTheFuture(DomainError):
 
 
 @dataclass(eq=False)
+class AsOfNotFound(DomainError):
+    """What this reads was not built as of then, or not to the end yet, or was dropped."""
+
+    as_of: UUID
+
+
+@dataclass(eq=False)
 class CommandNotFound(DomainError):
     """There is no command with this id that you may see."""
 

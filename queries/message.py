@@ -37,7 +37,7 @@ class Query(BaseModel):
 class Answer(Generic[T]):
     """The value, and the position of the log that it reflects, but for `parked` events of the tenant.
 
-    `positions` and `generations` are those of the read models that it was made of; without them it is not kept.
+    `positions` and `versions` are those of the read models that it was made of; without them it is not kept.
     """
 
     value: T
@@ -45,12 +45,12 @@ class Answer(Generic[T]):
     epoch: str
     parked: int = 0
     positions: Mapping[str, int] = field(default_factory=dict)
-    generations: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def answer_of(value: T, reading: Reading) -> Answer[T]:
     """Return the answer that was made of `reading`."""
-    return Answer(value, reading.position, reading.epoch, reading.parked, reading.positions, reading.generations)
+    return Answer(value, reading.position, reading.epoch, reading.parked, reading.positions, reading.versions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 from domain.shared.access import Actor
 from eventstore.position import LogPosition
@@ -35,6 +36,9 @@ class Reading(Protocol):
     def generations(self) -> Mapping[str, int]: ...
 
     @property
+    def versions(self) -> Mapping[str, str]: ...
+
+    @property
     def definitions(self) -> Mapping[str, str]: ...
 
     @property
@@ -63,13 +67,18 @@ class Reached(Protocol):
 
 
 class ReadModels(Protocol):
-    """Answers questions as the reader role, in one tenant, from one generation of each model."""
+    """Answers questions as the reader role, in one tenant, from one generation of each model.
+
+    `as_of` returns those that were built as of a past position, None unless all of `models` were.
+    """
 
     async def read(self, actor: Actor, question: Question, least: LogPosition | None = None) -> Reading: ...
 
     async def reached(self, models: Sequence[str]) -> Reached: ...
 
     async def check_epoch(self) -> None: ...
+
+    async def as_of(self, actor: Actor, as_of: UUID, models: Sequence[str], /) -> "ReadModels | None": ...
 
 
 class StreamReader(Protocol):
@@ -86,7 +95,7 @@ class Changes(Protocol):
     async def know(self) -> bool: ...
 
     def is_current(
-        self, tenant: str, positions: Mapping[str, int], generations: Mapping[str, int], epoch: str, /
+        self, tenant: str, positions: Mapping[str, int], versions: Mapping[str, str], epoch: str, /
     ) -> bool: ...
 
 

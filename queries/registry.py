@@ -8,10 +8,12 @@ from queries.knowledge.document_status import GetDocument, ListDocuments, get_do
 from queries.knowledge.entry_list import GetEntry, ListEntries, get_entry, list_entries
 from queries.knowledge.history import GetHistory, GetStateAt, get_history, get_state_at
 from queries.message import Query, QueryHandler
+from queries.operations.as_of import ListAsOf, list_as_of
 from queries.operations.commands import GetCommand, get_command
 from queries.operations.kept_answers import ListKeptAnswers, kept_answers_handler
 from queries.operations.parked import ListParkedEvents, list_parked_events
 from queries.operations.projections import ListProjections
+from queries.operations.rebuilds import ListRebuilds, ListVerifications, list_rebuilds, list_verifications
 from queries.ports import SharedAnswers
 from queries.search.message import Search
 
@@ -41,6 +43,9 @@ def build_handlers(
         GetCommand: get_command,
         ListProjections: projections,
         ListParkedEvents: list_parked_events,
+        ListAsOf: list_as_of,
+        ListRebuilds: list_rebuilds,
+        ListVerifications: list_verifications,
         GetHistory: get_history,
         GetStateAt: get_state_at,
     }

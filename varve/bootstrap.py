@@ -70,6 +70,7 @@ from workers.embedding.requests import EmbeddingRequests
 from workers.embedding.tokenizer import PatternTokenizer, WordPieceTokenizer
 from workers.housekeeping import Housekeeping
 from workers.jobs import JobRunner
+from workers.parked_facts import ParkedFacts
 from workers.passages import PassageCutter
 from workers.search_records import SampledSearches, SearchRecordWriter
 from workers.text_analyzer import TextAnalyzer
@@ -272,10 +273,11 @@ async def open_engine(
 
 @dataclass(frozen=True, slots=True)
 class DocumentWork:
-    """What a document worker runs: documents, the embedding of passages, and what has to be cleared away."""
+    """What a document worker runs: documents, the embedding of passages, and what nobody else has the time for."""
 
     jobs: JobRunner
     embeddings: EmbeddingRequests
+    parked_facts: ParkedFacts
     housekeeping: Housekeeping
 
     def wake(self) -> None:
@@ -284,7 +286,7 @@ class DocumentWork:
 
     async def run(self) -> None:
         """Run all of it until cancelled."""
-        await run_together(self.jobs.run(), self.embeddings.run(), self.housekeeping.run())
+        await run_together(self.jobs.run(), self.embeddings.run(), self.parked_facts.run(), self.housekeeping.run())
 
 
 @asynccontextmanager
@@ -311,6 +313,7 @@ async def open_document_work(
                 passing=(StoreUnavailable, ParserUnavailable),
             ),
             embeddings=EmbeddingRequests(platform.embedder, pool),
+            parked_facts=ParkedFacts(pool, platform.commands),
             housekeeping=Housekeeping(pool, platform.blobs, settings.search_record_days),
         )
 

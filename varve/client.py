@@ -44,6 +44,10 @@ class ApiClient:
         response = await self._send("POST", path, **content)
         return response.json(), response.headers["X-Position"]
 
+    async def delete(self, path: str) -> None:
+        """Send a DELETE."""
+        await self._send("DELETE", path)
+
     async def head(self) -> str:
         """Return the position of the log's end, for an operator."""
         return (await self._send("GET", "/admin/projections")).headers["X-Position"]

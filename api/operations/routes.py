@@ -15,17 +15,20 @@ from commands.message import Command, CommandRequest
 from commands.operations.projections import (
     CancelRebuild,
     PauseProjection,
+    RebuildPlan,
     RebuildProjection,
     ResumeProjection,
     RetryParkedEvents,
     RollBackProjection,
     SkipParkedEvent,
+    SwapProjection,
 )
-from domain.operations.events import PositionToken, ProjectionName, Reason
+from domain.operations.events import GenerationNumber, PositionToken, ProjectionName, Reason
 from queries.operations.commands import CommandView, GetCommand
 from queries.operations.kept_answers import KeptAnswerView, ListKeptAnswers
 from queries.operations.parked import ListParkedEvents, ParkedEvent
 from queries.operations.projections import LaneView, ListProjections
+from queries.operations.rebuilds import ListRebuilds, ListVerifications, RebuildView, VerificationView
 
 router = APIRouter(tags=["operations"])
 
@@ -34,6 +37,18 @@ class Because(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Reason
+
+
+class Pausing(Because):
+    """Of one generation, such as a rebuild's, or of the whole projection."""
+
+    generation: GenerationNumber | None = None
+
+
+class Resuming(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    generation: GenerationNumber | None = None
 
 
 class OneOrAll(BaseModel):
@@ -77,10 +92,37 @@ async def list_projections(request: Request) -> Response:
 
 @router.post("/admin/projections/{name}/rebuilds", status_code=HTTPStatus.ACCEPTED)
 async def rebuild_projection(
+    name: ProjectionName,
+    sent: CommandRequestOf,
+    services: ServicesOf,
+    response: Response,
+    plan: RebuildPlan = RebuildPlan(),  # noqa: B008 - frozen
+) -> CommandOutcome:
+    """Fill a new generation beside the live one; it is read from as soon as it has caught up, or as the plan says.
+
+    One that is being filled already goes on, and no other one is begun.
+    """
+    return await _ask(RebuildProjection(projection=name, plan=plan), sent, services, response)
+
+
+@router.get("/admin/projections/{name}/rebuilds", response_model=list[RebuildView], openapi_extra=ASKED)
+async def list_rebuilds(name: ProjectionName, request: Request) -> Response:
+    """Return the generations that are being filled, how fast, and how long it will take."""
+    return await answer_query(ListRebuilds(projection=name), request)
+
+
+@router.get("/admin/projections/{name}/verifications", response_model=list[VerificationView], openapi_extra=ASKED)
+async def list_verifications(name: ProjectionName, request: Request) -> Response:
+    """Return what rebuilds that compare or repair have found, the newest first."""
+    return await answer_query(ListVerifications(projection=name), request)
+
+
+@router.post("/admin/projections/{name}/swaps", status_code=HTTPStatus.ACCEPTED)
+async def swap_projection(
     name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
-    """Fill a new generation beside the live one; it is read from as soon as it has caught up."""
-    return await _ask(RebuildProjection(projection=name), sent, services, response)
+    """Read from the generation that was to wait for this, as soon as it has caught up."""
+    return await _ask(SwapProjection(projection=name), sent, services, response)
 
 
 @router.post("/admin/projections/{name}/cancellations", status_code=HTTPStatus.ACCEPTED)
@@ -101,18 +143,22 @@ async def roll_back_projection(
 
 @router.post("/admin/projections/{name}/pauses", status_code=HTTPStatus.ACCEPTED)
 async def pause_projection(
-    name: ProjectionName, body: Because, sent: CommandRequestOf, services: ServicesOf, response: Response
+    name: ProjectionName, body: Pausing, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
-    """Let no worker run it; its rows can be read, and grow old."""
-    return await _ask(PauseProjection(projection=name, reason=body.reason), sent, services, response)
+    """Let no worker run it, or one generation of it; its rows can be read, and grow old."""
+    return await _ask(PauseProjection(projection=name, **body.model_dump()), sent, services, response)
 
 
 @router.post("/admin/projections/{name}/resumptions", status_code=HTTPStatus.ACCEPTED)
 async def resume_projection(
-    name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
+    name: ProjectionName,
+    sent: CommandRequestOf,
+    services: ServicesOf,
+    response: Response,
+    body: Resuming = Resuming(),  # noqa: B008 - read only
 ) -> CommandOutcome:
     """Let workers run it again, whether an operator or a fold that always failed had paused it."""
-    return await _ask(ResumeProjection(projection=name), sent, services, response)
+    return await _ask(ResumeProjection(projection=name, **body.model_dump()), sent, services, response)
 
 
 @router.get("/admin/projections/{name}/parked", response_model=list[ParkedEvent], openapi_extra=ASKED)

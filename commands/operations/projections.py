@@ -1,13 +1,14 @@
 """What operators ask of projections: each request is a fact of the log, and a reactor does what it says."""
 
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from commands.message import Command, Decision, Handler, Handling, StreamDecision
 from domain.operations.errors import ProjectionNotFound
 from domain.operations.events import (
+    GenerationNumber,
     ParkedEventSkipped,
     ParkedEventsRetryRequested,
     PositionToken,
@@ -17,10 +18,13 @@ from domain.operations.events import (
     ProjectionRebuildRequested,
     ProjectionResumed,
     ProjectionRollbackRequested,
+    ProjectionSwapRequested,
     Reason,
+    RebuildPurpose,
 )
 from domain.shared.access import Permission
 from domain.shared.events import Event
+from domain.shared.ids import TenantId
 
 
 class _AboutProjection(BaseModel):
@@ -32,8 +36,33 @@ class _AboutProjection(BaseModel):
         return self.projection
 
 
+class RebuildPlan(BaseModel):
+    """What a rebuild is for. A repair is of one tenant; what is to be swapped in has the rows of all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    purpose: RebuildPurpose = "swap"
+    tenant: TenantId | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.purpose == "repair" and self.tenant is None:
+            raise ValueError("a repair names its tenant")
+        if self.purpose in {"swap", "hold"} and self.tenant is not None:
+            raise ValueError("one tenant's rows are verified or repaired; what is swapped in has those of all")
+        return self
+
+
 class RebuildProjection(_AboutProjection, Command):
     """Fill a new generation from the log, beside the live one."""
+
+    PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    plan: RebuildPlan = RebuildPlan()
+
+
+class SwapProjection(_AboutProjection, Command):
+    """Read the generation that was to wait for this, as soon as it has caught up."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
@@ -51,17 +80,20 @@ class RollBackProjection(_AboutProjection, Command):
 
 
 class PauseProjection(_AboutProjection, Command):
-    """Let no worker run the projection; its rows stay as they are, and can be read."""
+    """Let no worker run the projection, or one generation of it; its rows stay as they are, and can be read."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
     reason: Reason
+    generation: GenerationNumber | None = None
 
 
 class ResumeProjection(_AboutProjection, Command):
-    """Let workers run the projection again, whoever paused it."""
+    """Let workers run the projection again, or one generation of it, whoever paused it."""
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
+
+    generation: GenerationNumber | None = None
 
 
 class RetryParkedEvents(_AboutProjection, Command):
@@ -88,8 +120,12 @@ class _Requests:
         self._projections = projections
 
     async def rebuild(self, command: RebuildProjection, handling: Handling) -> Decision:
-        event = ProjectionRebuildRequested(projection=command.projection)
+        plan = command.plan
+        event = ProjectionRebuildRequested(projection=command.projection, purpose=plan.purpose, tenant=plan.tenant)
         return self._asked("rebuild", command.projection, event, handling)
+
+    async def swap(self, command: SwapProjection, handling: Handling) -> Decision:
+        return self._asked("swap", command.projection, ProjectionSwapRequested(projection=command.projection), handling)
 
     async def cancel(self, command: CancelRebuild, handling: Handling) -> Decision:
         event = ProjectionRebuildCancelled(projection=command.projection)
@@ -100,11 +136,12 @@ class _Requests:
         return self._asked("rollback", command.projection, event, handling)
 
     async def pause(self, command: PauseProjection, handling: Handling) -> Decision:
-        event = ProjectionPaused(projection=command.projection, reason=command.reason)
+        event = ProjectionPaused(projection=command.projection, reason=command.reason, generation=command.generation)
         return self._asked("pause", command.projection, event, handling)
 
     async def resume(self, command: ResumeProjection, handling: Handling) -> Decision:
-        return self._asked("resume", command.projection, ProjectionResumed(projection=command.projection), handling)
+        event = ProjectionResumed(projection=command.projection, generation=command.generation)
+        return self._asked("resume", command.projection, event, handling)
 
     async def retry(self, command: RetryParkedEvents, handling: Handling) -> Decision:
         event = ParkedEventsRetryRequested(projection=command.projection, position=command.position)
@@ -126,6 +163,7 @@ def projection_handlers(projections: Collection[str]) -> dict[type[Command], Han
     requests = _Requests(projections)
     return {
         RebuildProjection: requests.rebuild,
+        SwapProjection: requests.swap,
         CancelRebuild: requests.cancel,
         RollBackProjection: requests.roll_back,
         PauseProjection: requests.pause,

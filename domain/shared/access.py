@@ -18,6 +18,7 @@ class Permission(StrEnum):
     DOCUMENT_PROCESS = "document:process"
     ACTIVITY_READ = "activity:read"
     COMMANDS_READ = "commands:read"
+    AUDIT_READ = "audit:read"
     OPERATIONS_MANAGE = "operations:manage"
 
 
@@ -27,6 +28,7 @@ class Role(StrEnum):
     READER = "reader"
     EDITOR = "editor"
     ADMIN = "admin"
+    AUDITOR = "auditor"
     OPERATOR = "operator"
     SYSTEM = "system"
 
@@ -37,8 +39,10 @@ _WRITES = _READS | {Permission.KNOWLEDGE_WRITE}
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.READER: _READS,
     Role.EDITOR: _WRITES,
-    Role.ADMIN: _WRITES | {Permission.ACTIVITY_READ},
-    Role.OPERATOR: frozenset({Permission.OPERATIONS_MANAGE}),
+    Role.ADMIN: _WRITES | {Permission.ACTIVITY_READ, Permission.AUDIT_READ},
+    # Sees what others see, and how it was, and changes nothing.
+    Role.AUDITOR: _READS | {Permission.ACTIVITY_READ, Permission.AUDIT_READ},
+    Role.OPERATOR: frozenset({Permission.OPERATIONS_MANAGE, Permission.AUDIT_READ}),
     # Varve's own workers, acting inside a tenant. No token can carry it.
     Role.SYSTEM: frozenset(Permission),
 }
@@ -81,7 +85,7 @@ class Actor(BaseModel):
     @property
     def sees_private(self) -> bool:
         """Whether rows of other owners that are private are visible too."""
-        return not self.roles.isdisjoint({Role.ADMIN, Role.SYSTEM})
+        return not self.roles.isdisjoint({Role.ADMIN, Role.AUDITOR, Role.SYSTEM})
 
     def sees(self, owner: str, visibility: Visibility) -> bool:
         """Apply the rule that the read side applies in SQL to one aggregate."""

@@ -56,6 +56,7 @@ class LaneView(BaseModel):
 
     Attributes:
         status: of the generation.
+        purpose: what becomes of a generation that is `building`; one that was built as of a position is `kept`.
         lanes: how many the generation is to have.
         lag: how many events of the log it has not passed; a rebuild has passed what it holds in memory.
         progress: how much of the log it has passed, 0 to 1.
@@ -79,7 +80,8 @@ class LaneView(BaseModel):
 
     projection: str
     generation: int
-    status: Literal["building", "live", "retired"]
+    status: Literal["building", "live", "retired", "kept"]
+    purpose: Literal["swap", "hold", "verify", "repair", "as_of"]
     lanes: int
     first_slot: int
     last_slot: int

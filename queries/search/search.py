@@ -257,5 +257,5 @@ class _Searching:
             epoch,
             parked,
             {model: position for reading in made_of for model, position in reading.positions.items()},
-            {model: number for reading in made_of for model, number in reading.generations.items()},
+            {model: version for reading in made_of for model, version in reading.versions.items()},
         )

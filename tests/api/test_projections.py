@@ -1,5 +1,7 @@
 """What operators ask of projections, and what readers are told of events that are missing."""
 
+import asyncio
+
 import pytest
 from httpx import AsyncClient
 
@@ -13,16 +15,18 @@ insert into varve.parked (projection, generation, position, tenant, partition, e
 values (%s, 1, %s, %s, %s, %s, 'a stack that only operators at a prompt see', 3)
 """
 REQUESTS = {
-    "rebuilds": {},
+    "rebuilds": {"purpose": "verify", "tenant": "acme"},
+    "swaps": {},
     "cancellations": {},
     "rollbacks": {},
-    "pauses": {"reason": "its disk is full"},
-    "resumptions": {},
+    "pauses": {"reason": "its disk is full", "generation": 2},
+    "resumptions": {"generation": None},
     "retries": {"position": TOKEN},
     "skips": {"position": TOKEN, "reason": "it was sent twice"},
 }
 EVENTS = {
     "rebuilds": "ProjectionRebuildRequested",
+    "swaps": "ProjectionSwapRequested",
     "cancellations": "ProjectionRebuildCancelled",
     "rollbacks": "ProjectionRollbackRequested",
     "pauses": "ProjectionPaused",
@@ -46,6 +50,24 @@ async def test_what_an_operator_asks_for_is_a_fact_of_the_log(otto: AsyncClient,
     assert data == {"projection": VIEW, **REQUESTS[request_]}
     cursor = await admin.execute("select user_id, status from varve.commands")
     assert await cursor.fetchall() == [("otto", "accepted")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "meant"),
+    [
+        ("rebuilds", {"purpose": "swap", "tenant": None}),
+        ("resumptions", {"generation": None}),
+    ],
+)
+async def test_a_request_without_a_body_is_the_usual_one(otto: AsyncClient, admin, request_, meant):
+    assert (await otto.post(url(request_))).status_code == 202
+    ((data,),) = await (await admin.execute("select data from varve.events_json")).fetchall()
+    assert data == {"projection": VIEW, **meant}
+
+
+@pytest.mark.parametrize("plan", [{"purpose": "repair"}, {"tenant": "acme"}, {"purpose": "as_of"}])
+async def test_a_rebuild_without_sense_is_refused(otto: AsyncClient, plan):
+    require_problem(await otto.post(url("rebuilds"), json=plan), 422, "invalid-request")
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
@@ -114,3 +136,44 @@ async def test_lanes_say_how_much_of_all_tenants_is_parked_and_why_they_stand(ot
     lanes = {lane["projection"]: lane for lane in (await otto.get("/api/v1/admin/projections")).json()}
     assert (lanes[VIEW]["parked"], lanes[VIEW]["paused"]) == (3, "its disk is full")
     assert (lanes["document_status"]["parked"], lanes["document_status"]["paused"]) == (0, None)
+
+
+async def test_a_rebuild_says_how_fast_it_is_and_how_long_it_will_take(
+    otto: AsyncClient, ann: AsyncClient, admin, engine, await_projections
+):
+    for _ in range(4):
+        await create_entry(ann)
+    assert (await otto.post(url("rebuilds"), json={"purpose": "hold"})).status_code == 202
+    await await_projections(VIEW, "operator_requests")
+    await admin.execute(
+        "update varve.generations set created_at = clock_timestamp() - interval '10 s', paused_at = null "
+        "where projection = %s and status = 'building'",
+        (VIEW,),
+    )
+    await until_filled(otto)
+    (rebuild,) = (await otto.get(url("rebuilds"))).json()
+    assert (rebuild["generation"], rebuild["purpose"], rebuild["is_paused"]) == (2, "hold", False)
+    assert (rebuild["events_left"], rebuild["seconds_left"]) == (0, 0)
+    assert 0.2 < rebuild["rate"] <= 0.5
+
+
+async def until_filled(otto: AsyncClient) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            found = (await otto.get(url("rebuilds"))).json()
+            if found and found[0]["events_left"] == 0:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_what_a_comparison_found_is_listed_without_anybodys_keys(otto: AsyncClient, admin):
+    await admin.execute(
+        "insert into varve.verifications"
+        " (projection, generation, position, is_repaired, differing, by_table, some_keys)"
+        " values (%s, 2, 7, false, 1, %s, %s)",
+        (VIEW, '{"entries": 1}', '{"entries": [{"tenant": "umbra"}]}'),
+    )
+    (found,) = (await otto.get(url("verifications"))).json()
+    assert (found["generation"], found["differing"], found["by_table"]) == (2, 1, {"entries": 1})
+    assert "umbra" not in str(found)
+    assert (await otto.get(url("verifications", "search_text"))).json() == []

@@ -251,7 +251,15 @@ async def indexes(connection, wanted: LogFilter) -> set[str]:
 
 
 def with_placeholders(query: str, names: list[str]) -> str:
-    types = {"after": "bigint", "upto": "bigint", "share": "bigint", "slot": "int", "slots": "int", "topics": "text[]"}
+    types = {
+        "after": "bigint",
+        "upto": "bigint",
+        "share": "bigint",
+        "voided_by": "bigint",
+        "slot": "int",
+        "slots": "int",
+        "topics": "text[]",
+    }
     for number, name in enumerate(names, start=1):
         query = query.replace(f"%({name})s", f"${number}::{types.get(name, 'text')}")
     return query.replace("%%", "%")

@@ -15,15 +15,17 @@ WITHOUT_TENANT = {
     "varve.leases": "which worker runs a projection, and its errors by name: no tenant's data",
     "varve.log_epochs": "the histories of the log: no tenant's data",
     "varve.workers": "which workers run: no tenant's data",
+    "varve.verifications": "how many rows of each table differ; their keys are for varve_admin alone",
     "varve.skipped": "positions that operators took out of a projection: no tenant's data",
 }
 FUNCTIONS_WITHOUT_ROWS = {
     "varve.tenant()": "answers the setting itself, and raises without it",
     "varve.head()": "one number for the whole log",
     "varve.parked_count(p_projection text, p_generation integer)": "one number for all tenants",
-    "varve.begin_reading(p_tenant text, p_models text[])": "sets the tenant; what it counts is that tenant's",
+    "varve.begin_reading(p_tenant text, p_models text[], p_as_of uuid)": "sets the tenant, and counts its own",
     "varve.changes(p_after bigint)": "topics and positions; tenants by a number that several may share",
     "varve.recorded_after(p_position bigint)": "the time of one event, of whatever tenant",
+    "varve.repairs(p_projection text)": "the number of a generation",
     "varve.check_epoch()": "the name of the log's present history",
     "varve.newest_checkpoint(p_projection text, p_generation integer, p_first_slot smallint)": "a position",
     "varve.refuse_change()": "a trigger's function: PostgreSQL refuses every direct call",

@@ -101,3 +101,55 @@ async def test_what_went_wrong_is_said_in_a_sentence_and_in_the_exit_code(varve,
         assert sentence in said.replace("\n", " "), arguments
         assert "Traceback" not in said
         assert output == ""
+
+
+async def test_a_rebuild_that_only_compares_fails_when_rows_differ_and_a_repair_mends_them(varve, admin):
+    code, _, said = await varve("ingest", str(EXAMPLES))
+    assert code == 0, said
+    table = "read_models.document_status_1_documents"
+    code, output, said = await varve("projections", "rebuild", "document_status", "--verify", "--json")
+    assert (code, items(output)[0]["differing"]) == (0, 0), said
+    await admin.execute(f"update {table} set file_name = 'wrong.md'")
+    code, output, said = await varve("projections", "rebuild", "document_status", "--verify", "--json")
+    (compared,) = items(output)
+    assert (code, compared["by_table"]) == (1, {"documents": compared["differing"]}), said
+    code, output, said = await varve("projections", "differences", "document_status", "--json")
+    (differences,) = items(output)
+    assert {key["tenant"] for key in differences["some_keys"]["documents"]} == {"demo"}, said
+    code, _, said = await varve("projections", "rebuild", "document_status", "--only-tenant", "demo")
+    assert (code, "was repaired" in said) == (0, True), said
+    code, _, said = await varve("projections", "rebuild", "document_status", "--verify")
+    assert (code, "0 differing rows" in said) == (0, True), said
+
+
+async def test_a_rebuild_waits_for_its_swap_and_shows_how_it_gets_on(varve):
+    code, _, said = await varve("projections", "rebuild", "user_activity", "--no-swap")
+    assert code == 0, said
+    code, output, said = await varve("projections", "status", "user_activity", "--json")
+    (rebuild,) = items(output)
+    assert (code, rebuild["purpose"], rebuild["generation"]) == (0, "hold", 2), said
+    code, _, said = await varve("projections", "rebuild", "user_activity", "--verify")
+    assert (code, "being rebuilt already" in said) == (1, True), said
+    code, _, said = await varve("projections", "swap", "user_activity")
+    assert code == 0, said
+    async with asyncio.timeout(30):
+        while True:
+            _, output, _ = await varve("projections", "list", "--json")
+            found = {(lane["projection"], lane["generation"], lane["status"]) for lane in items(output)}
+            if ("user_activity", 2, "live") in found:
+                return
+
+
+async def test_read_models_are_built_as_of_a_time_listed_and_dropped(varve):
+    code, output, said = await varve("projections", "as-of", "start", "search_text", "--to-time", "2001-01-01T00:00:00")
+    assert code == 0, said
+    as_of = output.strip()
+    async with asyncio.timeout(30):
+        while True:
+            code, output, said = await varve("projections", "as-of", "list", "--json")
+            if [(each["as_of"], each["status"]) for each in items(output)] == [(as_of, "kept")]:
+                break
+    code, _, said = await varve("projections", "as-of", "drop", as_of)
+    assert (code, "is dropped" in said) == (0, True), said
+    code, _, said = await varve("projections", "as-of", "start", "search_text")
+    assert (code, "--to-position" in said) == (2, True), said

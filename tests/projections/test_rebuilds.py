@@ -8,9 +8,10 @@ from httpx import AsyncClient
 
 from commands.operations.projections import CancelRebuild, RebuildProjection, RollBackProjection
 from projections.definition import Generation
-from projections.generations import start_rebuild, swap_when_caught_up
+from projections.generations import start_rebuild
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from projections.operations.operator_requests import OperatorRequests
+from projections.rebuilds import swap_when_caught_up
 from projections.registry import build_projections, rebuildable
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
@@ -234,8 +235,8 @@ async def test_a_rebuild_that_is_given_up_leaves_nothing_and_can_be_begun_again(
         await send(platform, CancelRebuild(projection=VIEW), actors.OTTO_OPERATES)
         await until(is_gone, "the new generation is dropped")
         await request_rebuild(platform)
-        await until_live(admin, VIEW, 2)
-    assert len((await stored_tables(admin, view, 2))["entries"]) == 300
+        await until_live(admin, VIEW, 3)
+    assert len((await stored_tables(admin, view, 3))["entries"]) == 300
 
 
 async def test_a_rollback_reads_the_generation_before_when_it_has_caught_up(settings, platform, admin):

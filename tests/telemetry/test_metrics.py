@@ -20,7 +20,7 @@ VIEW = "document_status"
 LEASED = "update varve.leases set owner = 'a worker', leased_until = clock_timestamp() + interval '1 hour'"
 PARK = """
 insert into varve.parked (projection, generation, position, tenant, partition)
-values ('knowledge_entry_list', 1, 1, 'acme', 'acme/entry-1'), ('knowledge_entry_list', 1, 2, 'umbra', 'umbra/entry-2')
+values ('document_status', 1, 1, 'acme', 'acme/entry-1'), ('document_status', 1, 2, 'umbra', 'umbra/entry-2')
 """
 
 SECOND_LANE = """

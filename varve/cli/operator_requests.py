@@ -11,11 +11,11 @@ from rich.table import Table
 from eventstore.epochs import read_epochs
 from eventstore.position import LogPosition
 from varve.cli.log_access import log_settings, open_log
-from varve.cli.output import AsJson, Tenant, User, console, show, show_json
+from varve.cli.output import AsJson, ProjectionName, Tenant, User, console, show, show_json
 from varve.client import open_client
 from varve.settings import Settings
 
-Name = Annotated[str, typer.Argument(help="The projection's name, as `varve projections list` shows it.")]
+Generation = Annotated[int | None, typer.Option(help="Only this generation, such as a rebuild's; all without it.")]
 
 _PARKED = """
 select p.projection, p.generation, g.status, p.position, p.tenant, p.partition, p.error, p.attempts, p.parked_at,
@@ -60,7 +60,7 @@ def parked(
 
 
 def retry(
-    name: Name,
+    name: ProjectionName,
     *,
     position: Annotated[str | None, typer.Option(help="Of one event; all that is parked without it.")] = None,
     tenant: Tenant = "demo",
@@ -72,7 +72,7 @@ def retry(
 
 
 def skip(
-    name: Name,
+    name: ProjectionName,
     position: Annotated[str, typer.Argument(help="Of the event, as `varve projections parked` shows it.")],
     *,
     reason: Annotated[str, typer.Option(help="Why; kept in the log.")],
@@ -84,33 +84,36 @@ def skip(
     console.print(f"[green]{name} does without {position}[/green]")
 
 
-def cancel(name: Name, *, tenant: Tenant = "demo", user: User = "operator") -> None:
+def cancel(name: ProjectionName, *, tenant: Tenant = "demo", user: User = "operator") -> None:
     """Give up a rebuild; what is read stays as it is."""
     asyncio.run(_ask(name, "cancellations", {}, tenant, user))
     console.print(f"[green]the rebuild of {name} is given up[/green]")
 
 
-def rollback(name: Name, *, tenant: Tenant = "demo", user: User = "operator") -> None:
+def rollback(name: ProjectionName, *, tenant: Tenant = "demo", user: User = "operator") -> None:
     """Read the generation before the live one again, as soon as it has caught up."""
     asyncio.run(_ask(name, "rollbacks", {}, tenant, user))
     console.print(f"[green]{name} goes back[/green]: see `varve projections list`")
 
 
 def pause(
-    name: Name,
+    name: ProjectionName,
     *,
     reason: Annotated[str, typer.Option(help="Why; kept in the log.")],
+    generation: Generation = None,
     tenant: Tenant = "demo",
     user: User = "operator",
 ) -> None:
     """Let no worker run a projection; its rows can be read, and grow old."""
-    asyncio.run(_ask(name, "pauses", {"reason": reason}, tenant, user))
+    asyncio.run(_ask(name, "pauses", {"reason": reason, "generation": generation}, tenant, user))
     console.print(f"[green]{name} pauses[/green]")
 
 
-def resume(name: Name, *, tenant: Tenant = "demo", user: User = "operator") -> None:
+def resume(
+    name: ProjectionName, *, generation: Generation = None, tenant: Tenant = "demo", user: User = "operator"
+) -> None:
     """Let workers run a projection again."""
-    asyncio.run(_ask(name, "resumptions", {}, tenant, user))
+    asyncio.run(_ask(name, "resumptions", {"generation": generation}, tenant, user))
     console.print(f"[green]{name} goes on[/green]")
 
 

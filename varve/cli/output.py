@@ -17,6 +17,8 @@ console = Console(stderr=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, a line for each item.")]
 Stream = Annotated[str, typer.Argument(help="Such as entry-018f… or document-018f….")]
 OfTenant = Annotated[str, typer.Option("--tenant", help="The tenant that has the stream.")]
+ProjectionName = Annotated[str, typer.Argument(help="The projection's name, as `varve projections list` shows it.")]
+OnlyTenant = Annotated[str | None, typer.Option(help="Only this tenant's rows, rather than those of all.")]
 Tenant = Annotated[str, typer.Option(help="The tenant to act in, unless VARVE_TOKEN says.")]
 User = Annotated[str, typer.Option(help="The user to act as, unless VARVE_TOKEN says.")]
 

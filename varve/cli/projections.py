@@ -1,15 +1,15 @@
 """`varve projections`: how they are, and rebuilding them."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from varve.cli import as_of, rebuilds
 from varve.cli import operator_requests as operator
 from varve.cli.output import AsJson, Tenant, User, console, show_json
-from varve.client import ApiClient, open_client
+from varve.client import open_client
 from varve.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Read models and reactors.")
@@ -20,8 +20,12 @@ app.command()(operator.pause)
 app.command()(operator.resume)
 app.command()(operator.cancel)
 app.command()(operator.rollback)
+app.command()(rebuilds.rebuild)
+app.command()(rebuilds.swap)
+app.command()(rebuilds.status)
+app.command()(rebuilds.differences)
+app.add_typer(as_of.app, name="as-of")
 
-_PAUSE_SECONDS = 0.2
 _COLUMNS = (
     *("projection", "generation", "status", "slots", "position", "lag", "seconds", "rate", "parked"),
     *("owner", "heartbeat", "alarm", "error"),
@@ -49,47 +53,6 @@ def list_projections(*, tenant: Tenant = "demo", user: User = "operator", as_jso
     console.print(table)
 
 
-@app.command("rebuild")
-def rebuild(
-    name: Annotated[str, typer.Argument(help="The projection's name, as `varve projections list` shows it.")],
-    *,
-    tenant: Tenant = "demo",
-    user: User = "operator",
-    as_json: AsJson = False,
-) -> None:
-    """Fill a new generation from the log beside the live one, and wait until it is the one that is read."""
-
-    async def run() -> int:
-        async with open_client(Settings(), tenant, user) as client:
-            before = _newest(await client.get("/admin/projections"), name)
-            await client.post(f"/admin/projections/{name}/rebuilds")
-            return await _follow(client, name, before)
-
-    generation = asyncio.run(run())
-    if as_json:
-        show_json({"projection": name, "generation": generation, "status": "live"})
-    else:
-        console.print(f"[green]{name} was rebuilt:[/green] generation {generation} is read from now on")
-
-
-async def _follow(client: ApiClient, name: str, before: int) -> int:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"Rebuilding {name}", total=None)
-        total = 0
-        while True:
-            lanes = [lane for lane in await client.get("/admin/projections") if lane["projection"] == name]
-            live = [lane for lane in lanes if lane["status"] == "live" and lane["generation"] > before]
-            if live:
-                return int(live[0]["generation"])
-            building = [lane for lane in lanes if lane["status"] == "building"]
-            if building:
-                lag = max(lane["lag"] for lane in building)
-                total = max(total, lag)
-                progress.update(task, completed=total - lag, total=total)
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-
 def _cells(lane: dict[str, Any]) -> list[str]:
     cells = (lane[name] for name in ("projection", "generation", "status"))
     behind = (lane[name] for name in ("position", "lag"))
@@ -114,7 +77,3 @@ def _trouble(lane: dict[str, Any]) -> str:
     if lane["needs"]:
         return f"needs newer code: {lane['needs']}"
     return lane["error"] or ""
-
-
-def _newest(lanes: list[dict[str, Any]], name: str) -> int:
-    return max((int(lane["generation"]) for lane in lanes if lane["projection"] == name), default=0)

@@ -24,5 +24,6 @@ $$;
 create extension if not exists vector;
 create schema if not exists varve authorization varve_owner;
 create schema if not exists read_models authorization varve_projector;
+create schema if not exists as_of authorization varve_projector;
 grant usage on schema varve to varve_writer, varve_projector, varve_reader, varve_admin;
-grant usage on schema read_models to varve_reader, varve_admin;
+grant usage on schema read_models, as_of to varve_reader, varve_admin;

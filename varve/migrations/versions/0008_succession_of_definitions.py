@@ -1,11 +1,11 @@
-"""Read a model's pointers and rows in one statement, and tell keepers of answers what changes."""
+"""Let newer code's generations follow older ones, and drop those with the tables that they were made with."""
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

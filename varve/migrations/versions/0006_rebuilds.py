@@ -1,11 +1,11 @@
-"""Let newer code's generations follow older ones, and drop those with the tables that they were made with."""
+"""Let a rebuild have another purpose than being swapped in, keep what was compared, and mark parks that were told."""
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0008"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
