@@ -61,10 +61,10 @@ insert into read_models.search_text_1_stats (tenant, chunks, total_length)
 select tenant, count(*), sum(length) from read_models.search_text_1_chunks group by 1;
 
 insert into read_models.search_vector_1_vectors
-    (tenant, chunk, source_kind, source_id, content_hash, entity_type, category, tags, owner, visibility, created_at,
-     event_position, embedding)
-select tenant, n::bigint << 20, (array['entry', 'document'])[n %% 2 + 1], id, sha256(n::text::bytea), entity_type, category,
-       tags, owner, visibility, at, n,
+    (tenant, chunk, source_kind, source_id, ordinal, title, heading_path, content, content_hash, start_offset, end_offset,
+     entity_type, category, tags, owner, visibility, created_at, event_position, embedding)
+select tenant, n::bigint << 20, (array['entry', 'document'])[n %% 2 + 1], id, 0, 'Name', '{}', array_to_string(terms, ' '),
+       sha256(n::text::bytea), 0, 1, entity_type, category, tags, owner, visibility, at, n,
        (select array_agg(sin(n * dimension)) from generate_series(1, 384) as dimension)::vector
 from made_up where has_vector;
 

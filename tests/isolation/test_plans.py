@@ -14,7 +14,7 @@ from queries.knowledge.entry_list import ListEntries
 from queries.knowledge.history import GetHistory, GetStateAt
 from queries.message import Asking, Page, Query, QueryHandler
 from queries.registry import build_handlers
-from queries.search.message import Search, SearchResults
+from queries.search.message import SearchResults
 from queries.search.search import SearchSettings, search_handler
 from tests.builders.actors import actor
 from tests.isolation.asked import ways_to_ask
@@ -96,11 +96,6 @@ async def test_no_filter_and_no_order_reads_rows_of_other_tenants(explained: Exp
         with subtests.test(query_type.__name__):
             faults = [await explained.faults(query, usual) for query in ways_to_ask(query_type)]
             assert set().union(*faults) == set()
-    with subtests.test("Search by the graph"):
-        faults = [
-            await explained.faults(query, handlers(SearchSettings(exact_below=0))) for query in ways_to_ask(Search)
-        ]
-        assert set().union(*faults) == set()
 
 
 async def test_the_check_finds_lists_without_an_index(explained: Explained, admin: psycopg.AsyncConnection[Any]):
