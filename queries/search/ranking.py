@@ -82,12 +82,12 @@ def by_passage(candidate: Candidate) -> Hashable:
 
 def rank_by_text(candidates: Sequence[Candidate], group: Group = by_source) -> list[Hit]:
     """Rank groups by their best BM25 score."""
-    return _ranked(candidates, {each.chunk: each.text for each in candidates if each.text is not None}, group)
+    return _by_best(candidates, {each.chunk: each.text for each in candidates if each.text is not None}, group)
 
 
 def rank_by_cosine(candidates: Sequence[Candidate], group: Group = by_source) -> list[Hit]:
     """Rank groups by their best cosine."""
-    return _ranked(candidates, {each.chunk: each.cosine for each in candidates if each.cosine is not None}, group)
+    return _by_best(candidates, {each.chunk: each.cosine for each in candidates if each.cosine is not None}, group)
 
 
 def rank_by_both(candidates: Sequence[Candidate], vector_weight: float, group: Group = by_source) -> list[Hit]:
@@ -100,10 +100,10 @@ def rank_by_both(candidates: Sequence[Candidate], vector_weight: float, group: G
     vector = _scaled(candidates)
     fused = {chunk: (1 - vector_weight) * text[chunk] + vector_weight * vector[chunk] for chunk in text}
     hits = []
-    for hit in _ranked(candidates, fused, group):
-        best_text = max(text[chunk] for chunk in hit.chunks)
-        best_vector = max(vector[chunk] for chunk in hit.chunks)
-        hits.append(hit._replace(score=_rounded((1 - vector_weight) * best_text + vector_weight * best_vector)))
+    for chunks in _folded(candidates, fused, group):
+        best_text = max([text[each.chunk] for each in chunks])
+        best_vector = max([vector[each.chunk] for each in chunks])
+        hits.append(_hit(chunks, (1 - vector_weight) * best_text + vector_weight * best_vector))
     return sorted(hits, key=_order)
 
 
@@ -124,32 +124,36 @@ def _scaled(candidates: Sequence[Candidate]) -> dict[int, float]:
     return {candidate.chunk: scaled(candidate.cosine) for candidate in candidates}
 
 
-def _ranked(candidates: Iterable[Candidate], scores: Mapping[int, float], group: Group) -> list[Hit]:
-    """Fold the chunks that have a score: a group counts what its best chunk does. Best first."""
-    rounded = {chunk: _rounded(score) for chunk, score in scores.items()}
-    scored = [candidate for candidate in candidates if candidate.chunk in rounded]
+def _by_best(candidates: Iterable[Candidate], scores: Mapping[int, float], group: Group) -> list[Hit]:
+    """Rank groups by the best score of their chunks."""
+    return [_hit(chunks, scores[chunks[0].chunk]) for chunks in _folded(candidates, scores, group)]
+
+
+def _folded(
+    candidates: Iterable[Candidate], scores: Mapping[int, float], group: Group
+) -> Iterable[Sequence[Candidate]]:
+    """Fold the chunks that have a score: groups in the order of their best ones, each with its best one first."""
+    ordered = sorted([(-_rounded(scores[each.chunk]), each.chunk, each) for each in candidates if each.chunk in scores])
     groups: dict[Hashable, list[Candidate]] = {}
-    for candidate in sorted(scored, key=lambda candidate: (-rounded[candidate.chunk], candidate.chunk)):
+    for _, _, candidate in ordered:
         groups.setdefault(group(candidate), []).append(candidate)
-    return [
-        Hit(
-            source_kind=chunks[0].source_kind,
-            source_id=chunks[0].source_id,
-            score=rounded[chunks[0].chunk],
-            text=_best(candidate.text for candidate in chunks),
-            cosine=_best(candidate.cosine for candidate in chunks),
-            chunks=tuple(candidate.chunk for candidate in chunks),
-        )
-        for chunks in groups.values()
-    ]
+    return groups.values()
+
+
+def _hit(chunks: Sequence[Candidate], score: float) -> Hit:
+    best = chunks[0]
+    return Hit(
+        source_kind=best.source_kind,
+        source_id=best.source_id,
+        score=_rounded(score),
+        text=max([each.text for each in chunks if each.text is not None], default=None),
+        cosine=max([each.cosine for each in chunks if each.cosine is not None], default=None),
+        chunks=tuple([each.chunk for each in chunks]),
+    )
 
 
 def _rounded(score: float) -> float:
     return round(score, _DECIMALS)
-
-
-def _best(scores: Iterable[float | None]) -> float | None:
-    return max((score for score in scores if score is not None), default=None)
 
 
 def _order(hit: Hit) -> tuple[float, int]:
