@@ -46,6 +46,8 @@ _TABLES = {
     **{name: f"{{{TEXT}.{name}}}" for name in ("chunks", "postings", "tags", "terms", "stats")},
     **{name: f"{{{VECTOR}.{name}}}" for name in ("vectors", "vector_tags", "vector_stats")},
 }
+_FURTHER, _FURTHEST = 10, 10_000
+_MOST_EF_SEARCH = 1000  # the extension's limit
 _WAYS: dict[Mode, Sequence[Legs]] = {
     "hybrid": [("text", "vector"), ("text",), ("vector",)],
     "text": [("text",)],
@@ -111,21 +113,17 @@ class _Searching:
             "terms": self._terms,
             "rare_terms": settings.rare_terms,
             "posting_budget": settings.posting_budget,
-            "candidates": settings.candidates,
-            "wanted": query.limit if query.group_by is None else settings.top,
-            "top": settings.top,
             "exact_below": settings.exact_below,
             "step_cost": settings.step_cost,
         }
         self._graph_settings = {
             "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.ef_search": str(settings.top),
             "hnsw.max_scan_tuples": str(settings.max_scan_tuples),
         }
 
     async def run(self) -> Answer[SearchResults]:
-        found = await self._found()
-        hits = await self._shown(self._ranked(found)[: self._query.limit], found)
+        found, ranked = await self._enough()
+        hits = await self._shown(ranked[: self._query.limit], found)
         positions = {leg: found.reading.positions[_MODELS[leg]] for leg in found.legs}
         results = SearchResults(
             hits=hits,
@@ -136,6 +134,23 @@ class _Searching:
             model=self._embedder.model.key,
         )
         return Answer(results, found.reading.position, found.reading.epoch, found.reading.parked)
+
+    async def _enough(self) -> tuple["_Found", list[Hit]]:
+        """Look further while the passages that were named fold to fewer hits than are wanted, and there are more."""
+        top = self._settings.top
+        while True:
+            self._look_as_far_as(top)
+            found = await self._found()
+            hits = self._ranked(found)
+            if len(hits) >= self._query.limit or len(found.candidates) < top or top >= _FURTHEST:
+                return found, hits
+            top *= _FURTHER
+
+    def _look_as_far_as(self, top: int) -> None:
+        self._parameters["top"] = top
+        self._parameters["candidates"] = max(self._settings.candidates, top)
+        self._parameters["wanted"] = self._query.limit if self._query.group_by is None else top
+        self._graph_settings["hnsw.ef_search"] = str(min(top, _MOST_EF_SEARCH))
 
     async def _found(self) -> "_Found":
         """Ask both legs in one statement or, when one of them is away, the other one alone.
