@@ -23,18 +23,14 @@ def conditions(query: Search) -> str:
     return " ".join(f"and {_CONDITIONS[name]}" for name in _given(query))
 
 
-def counts(query: Search) -> str:
-    """Return subqueries, one for each filter and one for the tenant, that count the vectors which they leave.
+def are_many(query: Search) -> str:
+    """Return the condition that the tenant has many vectors, and each filter leaves many: more than the row of `few`.
 
-    Each is an index scan that ends as soon as there are more than a few. The tenant's own number is a row.
+    Each count is an index scan that ends as soon as there are more, and is not begun when one before it was small.
     """
     rows = [_OF_TAG if name == "tag" else _OF_COLUMN + _CONDITIONS[name] for name in _given(query)]
-    return ", ".join(
-        [
-            f"coalesce(({_OF_TENANT}), 0)",
-            *(f"(select count(*) from ({each} limit (select few + 1 from few)) counted)" for each in rows),
-        ]
-    )
+    counts = [_OF_TENANT, *(f"select count(*) from ({each} limit (select few + 1 from few)) counted" for each in rows)]
+    return " and ".join(f"coalesce(({each}), 0) > (select few from few)" for each in counts)
 
 
 def _given(query: Search) -> list[str]:

@@ -12,7 +12,7 @@ from eventstore.position import LogPosition
 from queries.access import visible_to
 from queries.message import Answer, Asking, QueryHandler
 from queries.ports import Question, Reading, Row
-from queries.search.filters import FIELDS, conditions, counts
+from queries.search.filters import FIELDS, are_many, conditions
 from queries.search.highlight import highlight
 from queries.search.message import (
     TEXT,
@@ -72,6 +72,7 @@ class SearchSettings:
         posting_budget: how many postings are read whatever their terms' frequency.
         exact_below: up to how many passages that match every vector is compared, instead of asking the graph.
         step_cost: how many comparisons cost as much as a step of the graph; decides above that number.
+        ef_search: how many near vectors the graph keeps in view.
         max_scan_tuples: how many vectors the graph may look at before it gives up on a narrow filter.
     """
 
@@ -80,8 +81,9 @@ class SearchSettings:
     candidates: int = 300
     rare_terms: int = 8
     posting_budget: int = 10_000
-    exact_below: int = 5_000
+    exact_below: int = 60_000
     step_cost: int = 20
+    ef_search: int = 400
     max_scan_tuples: int = 40_000
 
 
@@ -117,6 +119,8 @@ class _Searching:
             "step_cost": settings.step_cost,
         }
         self._graph_settings = {
+            # The planner takes every tenant for an average one and would rather sort all that a large one has.
+            "enable_sort": "off",
             "hnsw.iterative_scan": "relaxed_order",
             "hnsw.max_scan_tuples": str(settings.max_scan_tuples),
         }
@@ -150,7 +154,7 @@ class _Searching:
         self._parameters["top"] = top
         self._parameters["candidates"] = max(self._settings.candidates, top)
         self._parameters["wanted"] = self._query.limit if self._query.group_by is None else top
-        self._graph_settings["hnsw.ef_search"] = str(min(top, _MOST_EF_SEARCH))
+        self._graph_settings["hnsw.ef_search"] = str(min(max(top, self._settings.ef_search), _MOST_EF_SEARCH))
 
     async def _found(self) -> "_Found":
         """Ask both legs in one statement or, when one of them is away, the other one alone.
@@ -185,7 +189,7 @@ class _Searching:
             "vector": statement("vector_search").format(
                 **shared,
                 filters=filters.format(**_TABLES | {"tags": _TABLES["vector_tags"]}),
-                counts=counts(self._query).format(**_TABLES),
+                are_many=are_many(self._query).format(**_TABLES),
             ),
         }
         if len(legs) == 1:

@@ -12,7 +12,8 @@ with by_text as materialized (
     select t.term, ln(1 + (s.chunks - t.chunks + 0.5) / (t.chunks + 0.5)) as weight, s.average_length
     from {terms} t cross join totals s
     where t.tenant = (select varve.tenant()) and t.term = any (%(terms)s::text[])
-), named as (
+), named as materialized (
+    -- Materialized: `chunk` is a `coalesce` here, which row-level security would keep from being looked up by key.
     select chunk, source_kind, source_id, t.text, v.cosine
     from by_text t full join by_vector v using (chunk, source_kind, source_id)
 )

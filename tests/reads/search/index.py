@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from domain.shared.access import Actor
 from queries.access import visible_to
-from queries.search.filters import FIELDS, conditions, counts
+from queries.search.filters import FIELDS, are_many, conditions
 from queries.search.message import Search
 from workers.text_analyzer import TextAnalyzer
 
@@ -120,7 +120,7 @@ class SearchIndex:
         fields = _NAMES | {"visible": visible, "chunks": _NAMES["vectors" if name == "chunks_by_vector" else "chunks"]}
         query = Search(q="-", **{each: parameters[each] for each in FIELDS & parameters.keys()})
         of_vectors = fields | {"tags": fields["vector_tags"]}
-        by_vector = {"filters": conditions(query).format(**of_vectors), "counts": counts(query).format(**_NAMES)}
+        by_vector = {"filters": conditions(query).format(**of_vectors), "are_many": are_many(query).format(**_NAMES)}
         by_text = {"filters": conditions(query).format(**fields)}
         searches = {
             "text_search": _statement("text_search").format(**fields, **by_text),
