@@ -12,7 +12,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -148,7 +148,7 @@ async def _fill(system: Settings, filled: Sequence[Tenant], admin: psycopg.Async
 
 async def _found(
     api: Api, exact: Exact, tenant: Tenant, tag: str | None, questions: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """Compare the two legs' best ten with the right ones, and count the hits of every mode."""
     shares: dict[str, list[float]] = {"vector": [], "text": []}
     too_few = 0
@@ -157,34 +157,23 @@ async def _found(
         for mode, asked in shares.items():
             best = await exact.best(mode, tenant.name, question, tag, _DEPTH)
             matching = max(matching, best.matching)
-            for limit in (_DEPTH, _MOST):
-                scores = [hit["scores"][mode] for hit in (await api.search(question, tag, mode, limit))["hits"]]
-                too_few += len(scores) < min(limit, best.matching)
-            asked.append(best.share(scores))
+            hits = {limit: (await api.search(question, tag, mode, limit))["hits"] for limit in (_DEPTH, _MOST)}
+            too_few += sum(len(some) < min(limit, best.matching) for limit, some in hits.items())
+            asked.append(best.share([hit["scores"][mode] for hit in hits[_DEPTH]]))
         for limit in (_DEPTH, _MOST):
             too_few += len((await api.search(question, tag, limit=limit))["hits"]) < min(limit, matching)
     described = {"row": "search", "tenant": tenant.name, "passages": tenant.passages, "tag": tag}
-    return iter(
-        [
-            *(
-                described
-                | {
-                    "what": f"{mode}: share of the best ten that is found",
-                    "share": round(fmean(found), 4),
-                    "target": f"≥ {_LEAST_SHARE}",
-                    "is_reached": fmean(found) >= _LEAST_SHARE,
-                }
-                for mode, found in shares.items()
-            ),
-            described
-            | {
-                "what": "answers with fewer hits than there are",
-                "answers": too_few,
-                "target": "0",
-                "is_reached": not too_few,
-            },
-        ]
-    )
+    shares_found = [
+        {
+            "what": f"{mode}: share of the best ten that is found",
+            "share": round(fmean(found), 4),
+            "target": f"≥ {_LEAST_SHARE}",
+            "is_reached": fmean(found) >= _LEAST_SHARE,
+        }
+        for mode, found in shares.items()
+    ]
+    missing = {"what": "answers with fewer hits than there are", "answers": too_few, "target": "0"}
+    return [described | each for each in (*shares_found, missing | {"is_reached": too_few == 0})]
 
 
 async def _timed(
