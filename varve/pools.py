@@ -18,15 +18,18 @@ from varve.settings import DatabaseRole, Settings
 _RECONNECT_SECONDS = 2.0
 _REPLICA_WAIT_SECONDS = 1.0  # the primary answers then
 
-# Rows of a book take longer than any request; a worker that is stopped meanwhile loses its sessions at the takeover.
-_LONGER: Mapping[DatabaseRole, Mapping[str, str]] = {
-    "varve_projector": {"statement_timeout": "300s", "transaction_timeout": "300s"}
+_OF_ROLES: Mapping[DatabaseRole, Mapping[str, str]] = {
+    # Rows of a book take longer than any request. A worker that is stopped meanwhile loses its sessions at the takeover
+    "varve_projector": {"statement_timeout": "300s", "transaction_timeout": "300s"},
+    # Every index begins with the tenant, but as long as a table is small, or nobody has counted its rows, the planner
+    # would read those of all tenants. No compiling: where there is no index, a scan's cost is made up to be enormous.
+    "varve_reader": {"enable_seqscan": "off", "jit": "off"},
 }
 
 
 def session_limits(role: DatabaseRole) -> Mapping[str, str]:
-    """Return the limits of a pool's sessions, by the names of PostgreSQL's settings."""
-    return {**SESSION_LIMITS, **_LONGER.get(role, {})}
+    """Return the settings of a pool's sessions, by the names of PostgreSQL's settings."""
+    return {**SESSION_LIMITS, **_OF_ROLES.get(role, {})}
 
 
 def connecting(settings: Settings, role: DatabaseRole, *, replica: bool = False) -> tuple[str, Mapping[str, Any]]:

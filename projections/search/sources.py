@@ -93,12 +93,20 @@ class SourceReader:
 
 def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:
     """Return what both legs store of chunks, as arrays."""
-    sources = [chunk.source for chunk in chunks]
+    sources, passages = [chunk.source for chunk in chunks], [chunk.passage for chunk in chunks]
     return {
         "tenants": [source.tenant for source in sources],
         "chunks": [chunk.number for chunk in chunks],
         "source_kinds": [source.source_kind for source in sources],
         "source_ids": [source.source_id for source in sources],
+        "ordinals": [passage.ordinal for passage in passages],
+        "titles": [source.title for source in sources],
+        "heading_paths": [json_array(passage.heading_path) for passage in passages],
+        "contents": [passage.text for passage in passages],
+        "start_offsets": [passage.start for passage in passages],
+        "end_offsets": [passage.end for passage in passages],
+        "pages": [passage.page for passage in passages],
+        "languages": [source.language for source in sources],
         "content_hashes": [chunk.content_hash for chunk in chunks],
         "entity_types": [source.entity_type for source in sources],
         "categories": [source.category for source in sources],

@@ -11,7 +11,7 @@ from domain.shared.text import Analyzer
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, Projection
 from projections.search.source_rows import SEARCHED_EVENTS, SOURCES, SOURCES_DDL
-from projections.search.sources import Chunk, SourceChanges, SourceReader, chunk_columns, json_array, weight
+from projections.search.sources import Chunk, SourceChanges, SourceReader, chunk_columns, weight
 from projections.search.statements import statement
 
 _LONGEST_TERM_COUNT = 32_767  # smallint
@@ -102,14 +102,6 @@ async def _add(
     if not chunks:
         return
     parameters = chunk_columns(chunks) | {
-        "ordinals": [chunk.passage.ordinal for chunk in chunks],
-        "titles": [chunk.source.title for chunk in chunks],
-        "heading_paths": [json_array(chunk.passage.heading_path) for chunk in chunks],
-        "contents": [chunk.passage.text for chunk in chunks],
-        "start_offsets": [chunk.passage.start for chunk in chunks],
-        "end_offsets": [chunk.passage.end for chunk in chunks],
-        "pages": [chunk.passage.page for chunk in chunks],
-        "languages": [chunk.source.language for chunk in chunks],
         "lengths": [terms.total() for terms in counts],
         "terms": [" ".join(terms) for terms in counts],
         "frequencies": [" ".join(str(min(count, _LONGEST_TERM_COUNT)) for count in terms.values()) for terms in counts],

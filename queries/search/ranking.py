@@ -5,9 +5,9 @@ fusion does not (Bruch, Gai, Ingber: An Analysis of Fusion Functions for Hybrid 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 _CJK = re.compile(
@@ -33,14 +33,12 @@ class FusionWeights:
         return self.usual if _CJK.search(question) is None else self.cjk
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A chunk that a leg has found, with the scores that the legs give it.
 
     Attributes:
         text: its BM25 score, or None when it holds none of the question's terms.
         cosine: its cosine with the question, or None when it has no vector (yet).
-        group: candidates of one source and one group are folded to one hit; all of a source, when they have none.
     """
 
     chunk: int
@@ -48,12 +46,10 @@ class Candidate:
     source_id: UUID
     text: float | None = None
     cosine: float | None = None
-    group: int | None = None
 
 
-@dataclass(frozen=True)
-class Hit:
-    """A source, or a group of its chunks, in the ranking.
+class Hit(NamedTuple):
+    """A source, or a passage alone, in the ranking.
 
     Attributes:
         score: what the ranking goes by; from 0 to 1 in the hybrid mode, else the leg's own best score.
@@ -70,52 +66,32 @@ class Hit:
     chunks: tuple[int, ...]
 
 
-def missing_scores(candidates: Iterable[Candidate]) -> tuple[list[int], list[int]]:
-    """Return the chunks whose text score and those whose cosine are still to be asked for."""
-    found = list(candidates)
-    return (
-        [candidate.chunk for candidate in found if candidate.text is None],
-        [candidate.chunk for candidate in found if candidate.cosine is None],
-    )
+Group = Callable[[Candidate], Hashable]
+"""Says which candidates are folded to one hit: those for which it returns the same."""
 
 
-def united(text: Sequence[Candidate], vector: Sequence[Candidate]) -> list[Candidate]:
-    """Return each chunk of the two legs' answers once, with both scores where both found it; ordered by chunk."""
-    return with_scores(
-        {candidate.chunk: candidate for candidate in (*text, *vector)}.values(),
-        text={candidate.chunk: candidate.text for candidate in text if candidate.text is not None},
-        cosine={candidate.chunk: candidate.cosine for candidate in vector if candidate.cosine is not None},
-    )
+def by_source(candidate: Candidate) -> Hashable:
+    """Fold the passages of an entry or a document."""
+    return candidate.source_kind, candidate.source_id
 
 
-def with_scores(
-    candidates: Iterable[Candidate], *, text: Mapping[int, float], cosine: Mapping[int, float]
-) -> list[Candidate]:
-    """Return `candidates` with the scores of `text` and `cosine`, by chunk, filled in; ordered by chunk."""
-    return [
-        Candidate(
-            chunk=candidate.chunk,
-            source_kind=candidate.source_kind,
-            source_id=candidate.source_id,
-            text=text.get(candidate.chunk, candidate.text),
-            cosine=cosine.get(candidate.chunk, candidate.cosine),
-        )
-        for candidate in sorted(candidates, key=lambda candidate: candidate.chunk)
-    ]
+def by_passage(candidate: Candidate) -> Hashable:
+    """Fold nothing."""
+    return candidate.chunk
 
 
-def rank_by_text(candidates: Sequence[Candidate]) -> list[Hit]:
-    """Rank sources by their best BM25 score."""
-    return _ranked(candidates, {each.chunk: each.text for each in candidates if each.text is not None})
+def rank_by_text(candidates: Sequence[Candidate], group: Group = by_source) -> list[Hit]:
+    """Rank groups by their best BM25 score."""
+    return _by_best(candidates, {each.chunk: each.text for each in candidates if each.text is not None}, group)
 
 
-def rank_by_cosine(candidates: Sequence[Candidate]) -> list[Hit]:
-    """Rank sources by their best cosine."""
-    return _ranked(candidates, {each.chunk: each.cosine for each in candidates if each.cosine is not None})
+def rank_by_cosine(candidates: Sequence[Candidate], group: Group = by_source) -> list[Hit]:
+    """Rank groups by their best cosine."""
+    return _by_best(candidates, {each.chunk: each.cosine for each in candidates if each.cosine is not None}, group)
 
 
-def rank_by_both(candidates: Sequence[Candidate], *, vector_weight: float) -> list[Hit]:
-    """Rank sources by (1 - w) · text + w · vector, each the best of the source's chunks.
+def rank_by_both(candidates: Sequence[Candidate], vector_weight: float, group: Group = by_source) -> list[Hit]:
+    """Rank groups by (1 - w) · text + w · vector, each the best of the group's chunks.
 
     Text scores are divided by the best one, cosines scaled from the lowest to the highest of `candidates`, which is why
     they must be the union of both legs' answers with both scores. Without a score a chunk counts 0 on that leg.
@@ -124,11 +100,10 @@ def rank_by_both(candidates: Sequence[Candidate], *, vector_weight: float) -> li
     vector = _scaled(candidates)
     fused = {chunk: (1 - vector_weight) * text[chunk] + vector_weight * vector[chunk] for chunk in text}
     hits = []
-    for hit in _ranked(candidates, fused):
-        best_text = max(text[chunk] for chunk in hit.chunks)
-        best_vector = max(vector[chunk] for chunk in hit.chunks)
-        score = round((1 - vector_weight) * best_text + vector_weight * best_vector, _DECIMALS)
-        hits.append(Hit(hit.source_kind, hit.source_id, score, hit.text, hit.cosine, hit.chunks))
+    for chunks in _folded(candidates, fused, group):
+        best_text = max([text[each.chunk] for each in chunks])
+        best_vector = max([vector[each.chunk] for each in chunks])
+        hits.append(_hit(chunks, (1 - vector_weight) * best_text + vector_weight * best_vector))
     return sorted(hits, key=_order)
 
 
@@ -149,29 +124,36 @@ def _scaled(candidates: Sequence[Candidate]) -> dict[int, float]:
     return {candidate.chunk: scaled(candidate.cosine) for candidate in candidates}
 
 
-def _ranked(candidates: Iterable[Candidate], scores: Mapping[int, float]) -> list[Hit]:
-    """Fold the chunks that have a score to sources: a source counts what its best chunk does. Best first."""
-    rounded = {chunk: round(score, _DECIMALS) for chunk, score in scores.items()}
-    scored = [candidate for candidate in candidates if candidate.chunk in rounded]
-    sources: dict[tuple[str, UUID, int | None], list[Candidate]] = {}
-    for candidate in sorted(scored, key=lambda candidate: (-rounded[candidate.chunk], candidate.chunk)):
-        sources.setdefault((candidate.source_kind, candidate.source_id, candidate.group), []).append(candidate)
-    hits = [
-        Hit(
-            source_kind=chunks[0].source_kind,
-            source_id=chunks[0].source_id,
-            score=rounded[chunks[0].chunk],
-            text=_best(candidate.text for candidate in chunks),
-            cosine=_best(candidate.cosine for candidate in chunks),
-            chunks=tuple(candidate.chunk for candidate in chunks),
-        )
-        for chunks in sources.values()
-    ]
-    return sorted(hits, key=_order)
+def _by_best(candidates: Iterable[Candidate], scores: Mapping[int, float], group: Group) -> list[Hit]:
+    """Rank groups by the best score of their chunks."""
+    return [_hit(chunks, scores[chunks[0].chunk]) for chunks in _folded(candidates, scores, group)]
 
 
-def _best(scores: Iterable[float | None]) -> float | None:
-    return max((score for score in scores if score is not None), default=None)
+def _folded(
+    candidates: Iterable[Candidate], scores: Mapping[int, float], group: Group
+) -> Iterable[Sequence[Candidate]]:
+    """Fold the chunks that have a score: groups in the order of their best ones, each with its best one first."""
+    ordered = sorted([(-_rounded(scores[each.chunk]), each.chunk, each) for each in candidates if each.chunk in scores])
+    groups: dict[Hashable, list[Candidate]] = {}
+    for _, _, candidate in ordered:
+        groups.setdefault(group(candidate), []).append(candidate)
+    return groups.values()
+
+
+def _hit(chunks: Sequence[Candidate], score: float) -> Hit:
+    best = chunks[0]
+    return Hit(
+        source_kind=best.source_kind,
+        source_id=best.source_id,
+        score=_rounded(score),
+        text=max([each.text for each in chunks if each.text is not None], default=None),
+        cosine=max([each.cosine for each in chunks if each.cosine is not None], default=None),
+        chunks=tuple([each.chunk for each in chunks]),
+    )
+
+
+def _rounded(score: float) -> float:
+    return round(score, _DECIMALS)
 
 
 def _order(hit: Hit) -> tuple[float, int]:

@@ -1,10 +1,9 @@
 """SearchIndexView: asks the text leg and the vector leg, and makes one ranking of their answers."""
 
-import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -12,42 +11,51 @@ from domain.shared.text import Analyzer, Embedder
 from eventstore.errors import StoreUnavailable
 from eventstore.position import LogPosition
 from queries.access import visible_to
-from queries.message import Answer, Asking, QueryHandler
+from queries.message import Answer, Asking, QueryHandler, answer_of
 from queries.ports import Question, Reading, Row
+from queries.search.filters import FIELDS, are_many, conditions
 from queries.search.highlight import highlight
-from queries.search.message import TEXT, VECTOR, FoundPassage, Leg, Scores, Search, SearchHit, SearchResults
+from queries.search.message import (
+    TEXT,
+    VECTOR,
+    FoundPassage,
+    Leg,
+    Mode,
+    Scores,
+    Search,
+    SearchHit,
+    SearchResults,
+)
 from queries.search.ranking import (
     Candidate,
     FusionWeights,
     Hit,
-    missing_scores,
+    by_passage,
+    by_source,
     rank_by_both,
     rank_by_cosine,
     rank_by_text,
-    united,
-    with_scores,
 )
 from queries.search.records import CompletedSearch, SearchRecords
 from queries.search.statements import statement
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
+Legs = tuple[Leg, ...]
 
-_LEGS: tuple[Leg, ...] = ("text", "vector")
 _MODELS: dict[Leg, str] = {"text": TEXT, "vector": VECTOR}
-_TABLES: dict[Leg, dict[str, str]] = {
-    "text": {name: f"{{{TEXT}.{name}}}" for name in ("chunks", "postings", "tags", "terms", "stats")},
-    "vector": {name: f"{{{VECTOR}.{name}}}" for name in ("vectors", "vector_tags", "vector_stats")},
+_TABLES = {
+    **{name: f"{{{TEXT}.{name}}}" for name in ("chunks", "postings", "tags", "terms", "stats")},
+    **{name: f"{{{VECTOR}.{name}}}" for name in ("vectors", "vector_tags", "vector_stats")},
 }
-_TAGS: dict[Leg, str] = {"text": _TABLES["text"]["tags"], "vector": _TABLES["vector"]["vector_tags"]}
-_FILTERS = {
-    "kind": "c.source_kind = %(kind)s",
-    "entity_type": "c.entity_type = %(entity_type)s",
-    "category": "c.category = %(category)s",
-    "document_id": "c.source_kind = 'document' and c.source_id = %(document_id)s",
-    "tag": "exists (select from {tags} t where t.tenant = c.tenant and t.tag = %(tag)s and t.chunk = c.chunk)",
+_FURTHER, _FURTHEST = 10, 10_000
+_MOST_EF_SEARCH = 1000  # the extension's limit
+_WAYS: dict[Mode, Sequence[Legs]] = {
+    "hybrid": [("text", "vector"), ("text",), ("vector",)],
+    "text": [("text",)],
+    "vector": [("vector",)],
 }
+"""The legs that are asked, and those that are asked alone when the ones before have no answer."""
 
 
 class OtherModelError(Exception):
@@ -64,7 +72,9 @@ class SearchSettings:
         candidates: how many passages the text leg scores with all terms.
         rare_terms: how many of the rarest terms name candidates.
         posting_budget: how many postings are read whatever their terms' frequency.
-        exact_below: up to how many passages of a tenant every vector is compared, instead of asking the graph.
+        exact_below: up to how many passages that match every vector is compared, instead of asking the graph.
+        step_cost: how many comparisons cost as much as a step of the graph; decides above that number.
+        ef_search: how many near vectors the graph keeps in view.
         max_scan_tuples: how many vectors the graph may look at before it gives up on a narrow filter.
     """
 
@@ -73,7 +83,9 @@ class SearchSettings:
     candidates: int = 300
     rare_terms: int = 8
     posting_budget: int = 10_000
-    exact_below: int = 5_000
+    exact_below: int = 60_000
+    step_cost: int = 20
+    ef_search: int = 400
     max_scan_tuples: int = 40_000
 
 
@@ -114,101 +126,126 @@ class _Searching:
         self._visible, access = visible_to(asking.actor, "c")
         self._parameters: dict[str, Any] = {
             **access,
-            **query.model_dump(include=set(_FILTERS)),
+            **query.model_dump(include=set(FIELDS)),
             "terms": self._terms,
             "rare_terms": settings.rare_terms,
             "posting_budget": settings.posting_budget,
-            "candidates": settings.candidates,
-            "top": settings.top,
+            "exact_below": settings.exact_below,
+            "step_cost": settings.step_cost,
         }
         self._graph_settings = {
+            # The planner takes every tenant for an average one and would rather sort all that a large one has.
+            "enable_sort": "off",
             "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.ef_search": str(settings.top),
             "hnsw.max_scan_tuples": str(settings.max_scan_tuples),
         }
-        self._readings: dict[Leg, Reading] = {}
 
     async def run(self) -> Answer[SearchResults]:
-        asked = [leg for leg in _LEGS if self._query.mode in {"hybrid", leg}]
-        ways = {"text": self._by_text, "vector": self._by_vector}
-        answers = await asyncio.gather(*(self._or_none(leg, ways[leg]()) for leg in asked))
-        found = {leg: answer for leg, answer in zip(asked, answers, strict=True) if answer is not None}
-        if not found:
-            raise StoreUnavailable(f"no leg of the search answers: {', '.join(asked)}")
-        degraded = [leg for leg in asked if leg not in found]
-        hits = (await self._ranked(found))[: self._query.limit]
-        return self._answer(await self._shown(hits), degraded)
-
-    async def _or_none(self, leg: Leg, answer: Coroutine[Any, Any, list[T]]) -> list[T] | None:
-        """Return a leg's answer, or None when it is away: the other one answers then."""
-        try:
-            return await answer
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one leg, the other one goes on
-            log.warning("search.leg_away", leg=leg, error=repr(error))
-            return None
-
-    async def _by_text(self) -> list[Candidate]:
-        rows = await self._ask("text", "text_search", self._conditions("text"))
-        return [Candidate(row["chunk"], row["source_kind"], row["source_id"], text=float(row["score"])) for row in rows]
-
-    async def _by_vector(self) -> list[Candidate]:
-        (vector,) = await self._embedder.embed([self._query.q])
-        self._parameters["embedding"] = str(list(vector))
-        (count,) = await self._ask("vector", "vector_count", {})
-        way = "exact" if count["chunks"] <= self._settings.exact_below else "graph"
-        rows = await self._ask("vector", f"vector_search_{way}", self._conditions("vector"))
-        return [
-            Candidate(row["chunk"], row["source_kind"], row["source_id"], cosine=float(row["cosine"])) for row in rows
-        ]
-
-    async def _ranked(self, found: Mapping[Leg, list[Candidate]]) -> list[Hit]:
-        """Rank what the legs found: passages as they are, or folded to entries and documents."""
-        if len(found) == 1:
-            ((leg, candidates),) = found.items()
-            return {"text": rank_by_text, "vector": rank_by_cosine}[leg](self._grouped(candidates))
-        candidates = united(found["text"], found["vector"])
-        without_text, without_cosine = missing_scores(candidates)
-        texts, cosines = await asyncio.gather(
-            self._or_none("text", self._ask("text", "text_scores", {}, chunks=without_text)),
-            self._or_none("vector", self._ask("vector", "vector_scores", {}, chunks=without_cosine)),
+        hits = None
+        while hits is None:  # a generation was swapped in between: never show its passages for another's hits
+            found, ranked = await self._enough()
+            hits = await self._shown(ranked[: self._query.limit], found)
+        degraded = [leg for leg in _WAYS[self._query.mode][0] if leg not in found.legs]
+        positions = {leg: found.reading.positions[_MODELS[leg]] for leg in found.legs}
+        results = SearchResults(
+            hits=hits,
+            mode=self._query.mode,
+            degraded=degraded,
+            positions={leg: str(LogPosition(found.reading.epoch, position)) for leg, position in positions.items()},
+            generations={leg: found.reading.generations[_MODELS[leg]] for leg in found.legs},
+            model=self._embedder.model.key,
         )
-        scored = with_scores(
-            candidates,
-            text={row["chunk"]: float(row["score"]) for row in texts or ()},
-            cosine={row["chunk"]: float(row["cosine"]) for row in cosines or ()},
-        )
-        return rank_by_both(self._grouped(scored), vector_weight=self._settings.weights.of(self._query.q))
+        answer = answer_of(results, found.reading)
+        return replace(answer, positions={}) if degraded else answer  # not kept: the next one may have both legs
 
-    def _grouped(self, candidates: list[Candidate]) -> list[Candidate]:
-        """Return the candidates as the ranking folds them: each by itself, unless they are to be grouped."""
-        if self._query.group_by is not None:
-            return candidates
-        return [replace(candidate, group=candidate.chunk) for candidate in candidates]
+    async def _enough(self) -> tuple["_Found", list[Hit]]:
+        """Look further while the passages that were named fold to fewer hits than are wanted, and there are more."""
+        top = self._settings.top
+        while True:
+            self._look_as_far_as(top)
+            found = await self._found()
+            hits = self._ranked(found)
+            if len(hits) >= self._query.limit or len(found.candidates) < top or top >= _FURTHEST:
+                return found, hits
+            top *= _FURTHER
 
-    async def _ask(self, leg: Leg, name: str, fields: Mapping[str, str], **parameters: Any) -> list[Row]:
-        """Ask one of the SQL files of one leg."""
-        sql = statement(name).format(**_TABLES[leg], **fields)
-        settings = self._graph_settings if name == "vector_search_graph" else {}
-        question = Question((_MODELS[leg],), sql, {**self._parameters, **parameters}, settings)
-        reading = await self._asking.read_models.read(self._asking.actor, question)
-        if leg == "vector" and not reading.definitions[VECTOR].endswith(self._embedder.model.key):
+    def _look_as_far_as(self, top: int) -> None:
+        self._parameters["top"] = top
+        self._parameters["candidates"] = max(self._settings.candidates, top)
+        self._parameters["wanted"] = self._query.limit if self._query.group_by is None else top
+        self._graph_settings["hnsw.ef_search"] = str(min(max(top, self._settings.ef_search), _MOST_EF_SEARCH))
+
+    async def _found(self) -> "_Found":
+        """Ask both legs in one statement or, when one of them is away, the other one alone.
+
+        Raises:
+            StoreUnavailable: none answers.
+        """
+        for legs in _WAYS[self._query.mode]:
+            try:
+                return await self._candidates(legs)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one leg, the other one goes on
+                log.warning("search.leg_away", legs=legs, error=repr(error))
+        raise StoreUnavailable(f"no leg of the search answers: {self._query.mode}")
+
+    async def _candidates(self, legs: Legs) -> "_Found":
+        settings: Mapping[str, str] = {}
+        if "vector" in legs:
+            (vector,) = await self._embedder.embed([self._query.q])
+            self._parameters["embedding"] = str(list(vector))
+            settings = self._graph_settings
+        reading = await self._read(legs, self._search_sql(legs), settings)
+        if "vector" in legs and not reading.definitions[VECTOR].endswith(self._embedder.model.key):
             raise OtherModelError(reading.definitions[VECTOR])
-        self._readings.setdefault(leg, reading)
-        return list(reading.rows)
+        return _Found(legs, reading, [Candidate(**row) for row in reading.rows])
 
-    def _conditions(self, leg: Leg) -> dict[str, str]:
-        given = [sql for name, sql in _FILTERS.items() if getattr(self._query, name) is not None]
-        filters = " ".join(f"and {sql}" for sql in given).format(tags=_TAGS[leg])
-        return {"visible": self._visible, "filters": filters}
+    def _search_sql(self, legs: Legs) -> str:
+        """Return the statement that names the candidates of `legs`."""
+        shared = {**_TABLES, "visible": self._visible}
+        filters = conditions(self._query)
+        by_leg = {
+            "text": statement("text_search").format(**shared, filters=filters.format(**_TABLES)),
+            "vector": statement("vector_search").format(
+                **shared,
+                filters=filters.format(**_TABLES | {"tags": _TABLES["vector_tags"]}),
+                are_many=are_many(self._query).format(**_TABLES),
+            ),
+        }
+        if len(legs) == 1:
+            return by_leg[legs[0]]
+        return statement("hybrid_search").format(**_TABLES, text_search=by_leg["text"], vector_search=by_leg["vector"])
 
-    async def _shown(self, hits: list[Hit]) -> list[SearchHit]:
-        """Return hits with their best passage; one that was deleted in between is left out."""
-        fields = {"visible": self._visible}
-        rows = await self._ask("text", "chunks", fields, chunks=[hit.chunks[0] for hit in hits])
-        by_chunk = {row["chunk"]: row for row in rows}
-        return [self._hit(hit, by_chunk[hit.chunks[0]]) for hit in hits if hit.chunks[0] in by_chunk]
+    def _ranked(self, found: "_Found") -> list[Hit]:
+        """Rank passages as they are, or folded to entries and documents."""
+        group = by_passage if self._query.group_by is None else by_source
+        match found.legs:
+            case ("text",):
+                return rank_by_text(found.candidates, group)
+            case ("vector",):
+                return rank_by_cosine(found.candidates, group)
+            case _:
+                return rank_by_both(found.candidates, self._settings.weights.of(self._query.q), group)
 
-    def _hit(self, hit: Hit, row: Row) -> SearchHit:
+    async def _shown(self, hits: Sequence[Hit], found: "_Found") -> list[SearchHit] | None:
+        """Return hits with their best passage, or None when the generation that was searched is no longer read.
+
+        One that was deleted in between is left out.
+        """
+        leg = found.legs[0]
+        table = _TABLES["chunks" if leg == "text" else "vectors"]
+        sql = statement("chunks").format(chunks=table, visible=self._visible)
+        reading = await self._read((leg,), sql, {}, chunks=[hit.chunks[0] for hit in hits])
+        if reading.generations[_MODELS[leg]] != found.reading.generations[_MODELS[leg]]:
+            return None
+        by_chunk = {row["chunk"]: row for row in reading.rows}
+        return [self._hit(hit, by_chunk[hit.chunks[0]], reading.epoch) for hit in hits if hit.chunks[0] in by_chunk]
+
+    async def _read(self, legs: Legs, sql: str, settings: Mapping[str, str], **parameters: Any) -> Reading:
+        models = tuple(_MODELS[leg] for leg in legs)
+        question = Question(models, sql, {**self._parameters, **parameters}, settings)
+        return await self._asking.read_models.read(self._asking.actor, question)
+
+    def _hit(self, hit: Hit, row: Row, epoch: str) -> SearchHit:
         return SearchHit(
             source_kind=hit.source_kind,
             source_id=hit.source_id,
@@ -231,31 +268,14 @@ class _Searching:
             tags=row["tags"],
             owner=row["owner"],
             created_at=row["created_at"],
-            position=str(LogPosition(self._epoch(), row["event_position"])),
+            position=str(LogPosition(epoch, row["event_position"])),
         )
 
-    def _epoch(self) -> str:
-        return next(iter(self._readings.values())).epoch
 
-    def _answer(self, hits: list[SearchHit], degraded: list[Leg]) -> Answer[SearchResults]:
-        epoch = self._epoch()
-        positions = {leg: reading.position for leg, reading in self._readings.items()}
-        results = SearchResults(
-            hits=hits,
-            mode=self._query.mode,
-            degraded=degraded,
-            positions={leg: str(LogPosition(epoch, position)) for leg, position in positions.items()},
-            generations={leg: reading.generations[_MODELS[leg]] for leg, reading in self._readings.items()},
-            model=self._embedder.model.key,
-        )
-        parked = sum(reading.parked for reading in self._readings.values())
-        # Without a leg it is not kept: the next one may have both.
-        made_of = () if degraded else self._readings.values()
-        return Answer(
-            results,
-            min(positions.values()),
-            epoch,
-            parked,
-            {model: position for reading in made_of for model, position in reading.positions.items()},
-            {model: version for reading in made_of for model, version in reading.versions.items()},
-        )
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What some legs have answered together."""
+
+    legs: Legs
+    reading: Reading
+    candidates: Sequence[Candidate]

@@ -45,6 +45,45 @@ async def test_the_vector_mode_alone_has_no_answer_then(ann: AsyncClient):
     require_problem(refused, 503, "store-unavailable")
 
 
+@pytest.mark.usefixtures("system")
+async def test_vectors_answer_and_show_the_passages_while_the_text_index_is_away(ann: AsyncClient, admin):
+    entry = await create_entry(ann, name="Clay", description="A yearly layer.", tags=["ice"])
+    both = await search(ann, "clay", entry.position)
+    await drop_leg(admin, "search_text")
+    found = await search(ann, "clay")
+    assert found["degraded"] == ["text"]
+    assert set(found["positions"]) == set(found["generations"]) == {"vector"}
+    (hit,), (hit_of_both,) = found["hits"], both["hits"]
+    for field in ("source_id", "title", "passage", "tags", "owner", "created_at", "position"):
+        assert hit[field] == hit_of_both[field], field
+    assert hit["scores"] == {"text": None, "vector": hit_of_both["scores"]["vector"]}
+
+
+@pytest.mark.usefixtures("system")
+async def test_text_answers_while_the_first_vectors_are_being_built(ann: AsyncClient, admin, await_projections):
+    entry = await create_entry(ann, name="Clay")
+    await await_projections("search_text")
+    await drop_leg(admin, "search_vector")
+    found = await search(ann, "clay")
+    assert [hit["source_id"] for hit in found["hits"]] == [entry.id]
+    assert found["degraded"] == ["vector"]
+
+
+@pytest.mark.usefixtures("system")
+async def test_text_answers_while_the_vectors_of_another_model_are_being_built(
+    ann: AsyncClient, admin, await_projections
+):
+    entry = await create_entry(ann, name="Clay")
+    await await_projections("search_text", "search_vector")
+    await admin.execute(
+        "update varve.generations set definition = '0 other@1' where projection = %s", ("search_vector",)
+    )
+    found = await search(ann, "clay")
+    assert [hit["source_id"] for hit in found["hits"]] == [entry.id]
+    assert found["degraded"] == ["vector"]
+    require_problem(await ann.get(SEARCH, params={"q": "clay", "mode": "vector"}), 503, "store-unavailable")
+
+
 @pytest.mark.usefixtures("embedder_away")
 async def test_without_both_legs_the_search_is_unavailable(ann: AsyncClient, admin):
     await drop_leg(admin, "search_text")

@@ -5,9 +5,16 @@ import hashlib
 import pytest
 from httpx import AsyncClient
 
+from eventstore.stream_reader import TenantStreams
+from queries.message import Asking
+from queries.search.message import Search
+from queries.search.search import SearchSettings, search_handler
 from tests.api.problem import require_problem
+from tests.builders.actors import ANN
 from tests.builders.requests import create_entry
 from tests.journeys.requests import NOTE, POSITION, SEARCH, process, search, sources
+from varve.bootstrap import Platform, event_types
+from workers.embedding.hashing import HashingEmbedder
 from workers.text_analyzer import TextAnalyzer
 
 LONG = "# Varves\n\n" + "\n".join(
@@ -46,6 +53,21 @@ async def test_passages_are_folded_to_their_document_on_request(ann: AsyncClient
     single = await sources(ann, "silt in the lake", document.position)
     assert len(single) == document.body["chunk_count"] > 1
     assert await sources(ann, "silt in the lake", document.position, group_by="document") == [document.id]
+
+
+@pytest.mark.usefixtures("system")
+async def test_folding_looks_further_when_the_best_passages_are_of_too_few_sources(
+    ann: AsyncClient, platform: Platform
+):
+    document = await process(ann, LONG)
+    entries = [await create_entry(ann, name=f"Silt {number}") for number in range(2)]
+    await search(ann, "silt", entries[-1].position)
+    asking = Asking(ANN, platform.read_models, TenantStreams(platform.reader_pool, event_types()))
+    for mode in ("hybrid", "text", "vector"):
+        query = Search(q="In summer the stream carries silt into the lake", mode=mode, group_by="document", limit=3)
+        ask = search_handler(HashingEmbedder(), TextAnalyzer(), SearchSettings(top=2, candidates=2))
+        found = {str(hit.source_id) for hit in (await ask(query, asking)).value.hits}
+        assert found == {document.id, *(entry.id for entry in entries)}, mode
 
 
 @pytest.mark.usefixtures("system")

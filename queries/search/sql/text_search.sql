@@ -3,7 +3,8 @@
 -- little and costs most, is looked up for those few only.
 -- A term is rare as one of the `rare_terms` rarest when less than a tenth of the chunks hold it, or as long as the
 -- postings read so far stay within `posting_budget`; the rarest always is, so a question of common words has answers.
--- Parameters: terms (distinct), rare_terms, posting_budget, candidates, top and those of visible and filters.
+-- Where the candidates are fewer than `wanted`, because of a narrow filter maybe, all postings of all terms are read.
+-- Parameters: terms (distinct), rare_terms, posting_budget, candidates, wanted, top and those of visible and filters.
 -- Fields: visible (queries.access.visible_to) and filters (none, or each with its `and`), conditions on c, a chunk.
 with totals as materialized (
     select chunks::float8 as chunks, total_length::float8 / chunks as average_length
@@ -52,8 +53,24 @@ with totals as materialized (
     ) p
     where not g.rare
     group by s.chunk
+), short as materialized (
+    select (select count(*) from candidates) < %(wanted)s and exists (select from graded where not rare) as is_short
+), every as (
+    select p.chunk, c.source_kind, c.source_id,
+           sum(g.weight * p.frequency * 2.2
+               / (p.frequency + 1.2 * (0.25 + 0.75 * (p.length / g.average_length)))) as score
+    from graded g
+    join {postings} p on p.tenant = (select varve.tenant()) and p.term = g.term
+    join {chunks} c on c.tenant = (select varve.tenant()) and c.chunk = p.chunk
+    where (select is_short from short) and {visible} {filters}
+    group by p.chunk, c.source_kind, c.source_id
 )
-select s.chunk, s.source_kind, s.source_id, s.score + coalesce(tail.score, 0) as score
-from candidates s left join tail using (chunk)
-order by score desc, s.chunk
+select chunk, source_kind, source_id, score as text
+from (
+    select s.chunk, s.source_kind, s.source_id, s.score + coalesce(tail.score, 0) as score
+    from candidates s left join tail using (chunk) where not (select is_short from short)
+    union all
+    select * from every
+) found
+order by score desc, chunk
 limit %(top)s

@@ -15,6 +15,8 @@ from psycopg.rows import dict_row
 
 from domain.shared.access import Actor
 from queries.access import visible_to
+from queries.search.filters import FIELDS, are_many, conditions
+from queries.search.message import Search
 from workers.text_analyzer import TextAnalyzer
 
 _ROOT = Path(__file__).parents[3]
@@ -27,13 +29,6 @@ _CONFIGURE = """
 select set_config('role', %s, true), set_config('varve.tenant', %s, true), set_config('enable_sort', 'off', true),
        set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', '100', true)
 """
-_FILTERS = {
-    "source_kind": "and c.source_kind = %(source_kind)s",
-    "source_id": "and c.source_id = %(source_id)s",
-    "entity_type": "and c.entity_type = %(entity_type)s",
-    "category": "and c.category = %(category)s",
-    "tag": "and exists (select from {tags} t where t.tenant = c.tenant and t.tag = %(tag)s and t.chunk = c.chunk)",
-}
 
 
 @dataclass(frozen=True)
@@ -113,17 +108,26 @@ class SearchIndex:
     def ask(self, name: str, actor: Actor, **parameters: Any) -> list[dict[str, Any]]:
         return self._as("varve_reader", *self._question(name, actor, parameters), tenant=actor.tenant)
 
-    def plan(self, name: str, actor: Actor, **parameters: Any) -> str:
+    def plan(self, name: str, actor: Actor, **parameters: Any) -> list[str]:
         sql, values = self._question(name, actor, parameters)
-        rows = self._as("varve_reader", f"explain (costs off) {sql}", values, tenant=actor.tenant)
-        return "\n".join(row["QUERY PLAN"] for row in rows)
+        rows = self._as(
+            "varve_reader", f"explain (analyze, costs off, timing off, buffers off) {sql}", values, tenant=actor.tenant
+        )
+        return [row["QUERY PLAN"] for row in rows]
 
     def _question(self, name: str, actor: Actor, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         visible, access = visible_to(actor, "c")
-        names = _NAMES | ({"tags": _NAMES["vector_tags"]} if name.startswith("vector") else {})
-        filters = " ".join(sql.format(**names) for key, sql in _FILTERS.items() if key in parameters)
-        sql = (_ROOT / f"queries/search/sql/{name}.sql").read_text(encoding="utf-8")
-        return sql.format(**names, visible=visible, filters=filters), {**parameters, **access}
+        fields = _NAMES | {"visible": visible, "chunks": _NAMES["vectors" if name == "chunks_by_vector" else "chunks"]}
+        query = Search(q="-", **{each: parameters[each] for each in FIELDS & parameters.keys()})
+        of_vectors = fields | {"tags": fields["vector_tags"]}
+        by_vector = {"filters": conditions(query).format(**of_vectors), "are_many": are_many(query).format(**_NAMES)}
+        by_text = {"filters": conditions(query).format(**fields)}
+        searches = {
+            "text_search": _statement("text_search").format(**fields, **by_text),
+            "vector_search": _statement("vector_search").format(**of_vectors, **by_vector),
+        }
+        sql = searches.get(name) or _statement(name.removesuffix("_by_vector")).format(**fields, **searches)
+        return sql, {**parameters, **access}
 
     def _replace_text(self, passages: Sequence[Passage], gone: Mapping[str, Any]) -> None:
         changes: Counter[tuple[str, str]] = Counter()
@@ -173,12 +177,24 @@ class SearchIndex:
             return cursor.fetchall() if cursor.description else []
 
 
+def _statement(name: str) -> str:
+    return (_ROOT / f"queries/search/sql/{name}.sql").read_text(encoding="utf-8")
+
+
 def _columns(passages: Sequence[Passage]) -> dict[str, list[Any]]:
     return {
         "tenants": [passage.tenant for passage in passages],
         "chunks": [passage.chunk for passage in passages],
         "source_kinds": [passage.source_kind for passage in passages],
         "source_ids": [passage.source for passage in passages],
+        "ordinals": [passage.ordinal for passage in passages],
+        "titles": [passage.title for passage in passages],
+        "heading_paths": [json.dumps(["Part", "one, two"])] * len(passages),
+        "contents": [passage.content for passage in passages],
+        "start_offsets": [0] * len(passages),
+        "end_offsets": [len(passage.content) for passage in passages],
+        "pages": [None] * len(passages),
+        "languages": ["en"] * len(passages),
         "content_hashes": [passage.content_hash for passage in passages],
         "entity_types": [passage.entity_type for passage in passages],
         "categories": [passage.category for passage in passages],
@@ -193,14 +209,6 @@ def _columns(passages: Sequence[Passage]) -> dict[str, list[Any]]:
 def _text_columns(passages: Sequence[Passage]) -> dict[str, list[Any]]:
     frequencies = [passage.frequencies() for passage in passages]
     return _columns(passages) | {
-        "ordinals": [passage.ordinal for passage in passages],
-        "titles": [passage.title for passage in passages],
-        "heading_paths": [json.dumps(["Part", "one, two"])] * len(passages),
-        "contents": [passage.content for passage in passages],
-        "start_offsets": [0] * len(passages),
-        "end_offsets": [len(passage.content) for passage in passages],
-        "pages": [None] * len(passages),
-        "languages": ["en"] * len(passages),
         "lengths": [counts.total() for counts in frequencies],
         "terms": [" ".join(counts) for counts in frequencies],
         "frequencies": [" ".join(map(str, counts.values())) for counts in frequencies],

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from queries.search.ranking import (
     Candidate,
     FusionWeights,
-    missing_scores,
+    by_passage,
+    by_source,
     rank_by_both,
     rank_by_cosine,
     rank_by_text,
-    united,
-    with_scores,
 )
 
 _FIRST, _SECOND, _THIRD = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -96,17 +95,11 @@ def test_nothing_found_is_an_empty_ranking():
     assert rank_by_both([], vector_weight=0.55) == []
 
 
-def test_the_union_holds_each_chunk_once_with_both_scores():
-    union = united([entry(2, _SECOND, text=1.0), entry(1, _FIRST, text=3.0)], [entry(1, _FIRST, cosine=0.5)])
+def test_passages_are_hits_of_their_own_unless_they_are_folded():
+    candidates = [entry(1, _FIRST, text=2.0), entry(2, _FIRST, text=3.0)]
 
-    assert union == [entry(1, _FIRST, text=3.0, cosine=0.5), entry(2, _SECOND, text=1.0)]
-
-
-def test_scores_that_a_leg_did_not_give_are_asked_for_and_filled_in():
-    union = [entry(1, _FIRST, text=3.0), entry(2, _SECOND, cosine=0.5), entry(3, _THIRD, text=1.0, cosine=0.1)]
-
-    assert missing_scores(union) == ([2], [1])
-    assert with_scores(union, text={2: 0.7}, cosine={}) == [union[0], entry(2, _SECOND, text=0.7, cosine=0.5), union[2]]
+    assert [hit.chunks for hit in rank_by_text(candidates, by_passage)] == [(2,), (1,)]
+    assert [hit.chunks for hit in rank_by_text(candidates, by_source)] == [(2, 1)]
 
 
 @pytest.mark.parametrize(

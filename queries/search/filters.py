@@ -1,0 +1,37 @@
+"""The filters of a search as SQL: what a passage must be, and how many of a tenant's vectors each filter leaves."""
+
+from collections.abc import Mapping
+
+from queries.search.message import Search
+
+_CONDITIONS: Mapping[str, str] = {
+    "kind": "c.source_kind = %(kind)s",
+    "entity_type": "c.entity_type = %(entity_type)s",
+    "category": "c.category = %(category)s",
+    "document_id": "c.source_kind = 'document' and c.source_id = %(document_id)s",
+    "tag": "exists (select from {tags} t where t.tenant = c.tenant and t.tag = %(tag)s and t.chunk = c.chunk)",
+}
+_OF_TENANT = "select chunks from {vector_stats} where tenant = (select varve.tenant())"
+_OF_TAG = "select from {vector_tags} t where t.tenant = (select varve.tenant()) and t.tag = %(tag)s"
+_OF_COLUMN = "select from {vectors} c where c.tenant = (select varve.tenant()) and "
+
+FIELDS = frozenset(_CONDITIONS)
+
+
+def conditions(query: Search) -> str:
+    """Return the filters of `query` as conditions on c, a chunk, each after an `and`; ``{tags}`` is left open."""
+    return " ".join(f"and {_CONDITIONS[name]}" for name in _given(query))
+
+
+def are_many(query: Search) -> str:
+    """Return the condition that the tenant has many vectors, and each filter leaves many: more than the row of `few`.
+
+    Each count is an index scan that ends as soon as there are more, and is not begun when one before it was small.
+    """
+    rows = [_OF_TAG if name == "tag" else _OF_COLUMN + _CONDITIONS[name] for name in _given(query)]
+    counts = [_OF_TENANT, *(f"select count(*) from ({each} limit (select few + 1 from few)) counted" for each in rows)]
+    return " and ".join(f"coalesce(({each}), 0) > (select few from few)" for each in counts)
+
+
+def _given(query: Search) -> list[str]:
+    return [name for name in _CONDITIONS if getattr(query, name) is not None]

@@ -1,0 +1,123 @@
+"""How PostgreSQL would answer the questions of a query, and where that reads rows of other tenants."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from domain.shared.access import Actor
+from eventstore.stream_reader import SET_TENANT
+from projections.definition import Generation
+from projections.live import LiveReadModels
+from queries.ports import Question, Reached, Reading
+
+Connection = psycopg.AsyncConnection[Any]
+Plan = dict[str, Any]
+
+_TABLES_WITH_TENANT = """
+select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant'
+where n.nspname in ('varve', 'read_models') and c.relkind = 'r'
+"""
+_GRAPHS = """
+select i.relname from pg_class i join pg_am m on m.oid = i.relam
+where i.relkind = 'i' and m.amname = 'hnsw'
+"""
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+_KEYED_SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
+_WHOLE_SCANS = {"Seq Scan", "Tid Scan", "Tid Range Scan", "Sample Scan"}
+
+
+class _FirstGeneration:
+    """Stands for a model in the SQL of a question, as it does in a database in which nothing was rebuilt."""
+
+    def __init__(self, model: str) -> None:
+        self._generation = Generation(model, 1)
+
+    def __getattr__(self, name: str) -> str:
+        return self._generation.table(name)
+
+
+class ExplainingReadModels:
+    """Answers as the real ones, and keeps the plans of every question that it was asked.
+
+    A statement that is asked often is planned once for all parameters, so there are two plans: one for these
+    parameters, and one for any.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._real = LiveReadModels(pool)
+        self._pool = pool
+        self._plans: list[Plan] = []
+
+    async def read(self, actor: Actor, question: Question) -> Reading:
+        sql = question.sql.format_map({model: _FirstGeneration(model) for model in question.models})
+        names = list(dict.fromkeys(_PARAMETER.findall(sql)))
+        for_any = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(SET_TENANT, (actor.tenant,))
+            for name, value in question.settings.items():
+                await connection.execute("select set_config(%s, %s, true)", (name, value))
+            for explained in (
+                await connection.execute(f"explain (format json) {sql}", question.parameters, prepare=False),
+                await connection.execute(f"explain (generic_plan, format json) {for_any}", prepare=False),
+            ):
+                self._plans += [each["Plan"] for (planned,) in await explained.fetchall() for each in planned]
+        return await self._real.read(actor, question)
+
+    def take_plans(self) -> list[Plan]:
+        """Return the plans since they were last taken."""
+        plans, self._plans = self._plans, []
+        return plans
+
+    async def reached(self, models: Sequence[str]) -> Reached:
+        return await self._real.reached(models)
+
+    async def check_epoch(self) -> None:
+        await self._real.check_epoch()
+
+
+class PlanCheck:
+    """Finds in plans what reads rows of other tenants."""
+
+    def __init__(self, tables: set[str], graphs: set[str]) -> None:
+        self._tables = tables
+        self._graphs = graphs
+
+    @classmethod
+    async def of(cls, admin: Connection) -> "PlanCheck":
+        """Return the check for the tables that the database has now."""
+        tables, graphs = [
+            {name for (name,) in await (await admin.execute(names)).fetchall()}
+            for names in (_TABLES_WITH_TENANT, _GRAPHS)
+        ]
+        return cls(tables, graphs)
+
+    def faults(self, plan: Plan) -> set[str]:
+        """Return a line for each scan that is not bound to one tenant.
+
+        The graph of the vectors is the one index that tenants share: its scan is bound by `hnsw.max_scan_tuples`.
+        """
+        return {
+            fault for node, table in _nodes(plan) if table in self._tables for fault in self._faults_of(node, table)
+        }
+
+    def _faults_of(self, node: Plan, table: str) -> Iterator[str]:
+        kind, index = node["Node Type"], node.get("Index Name")
+        if kind in _WHOLE_SCANS:
+            yield f"{kind} of {table}"
+        elif kind in _KEYED_SCANS and index in self._graphs:
+            if "tenant = " not in node.get("Filter", ""):
+                yield f"{kind} by {index} for all tenants"
+        elif kind in _KEYED_SCANS and "tenant = " not in node.get("Index Cond", ""):
+            yield f"{kind} by {index} of {table} for all tenants"
+
+
+def _nodes(plan: Plan, table: str = "") -> Iterator[tuple[Plan, str]]:
+    """Yield every node with the table that it reads: a bitmap's scan has it from the node above."""
+    table = plan.get("Relation Name", table)
+    yield plan, table
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below, table)
