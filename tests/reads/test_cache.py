@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from commands.knowledge.create_entry import CreateKnowledgeEntry
 from commands.knowledge.update_entry import UpdateKnowledgeEntry
-from commands.operations.projections import RebuildProjection
+from commands.operations.projections import RebuildPlan, RebuildProjection
 from domain.knowledge.entry import EntryChanges, NewEntry
 from domain.shared.access import Visibility
 from eventstore.errors import InvalidPosition
@@ -239,6 +239,22 @@ async def test_an_answer_of_a_generation_that_was_replaced_is_not_given(asked, a
     await asyncio.sleep(AGE)
     await admin.execute(f"update read_models.{VIEW}_2_entries set name = 'of the new generation'")
     assert await asked.names() == ["of the new generation"]
+
+
+async def test_an_answer_from_before_a_repair_is_not_given(asked, admin, await_projections):
+    await create(asked.platform, "Clay")
+    await await_projections()
+    await admin.execute(f"update {TABLE} set name = 'damaged'")
+    assert await asked.names() == ["damaged"]
+    plan = RebuildPlan(purpose="repair", tenant="acme")
+    await send(asked.platform, RebuildProjection(projection=VIEW, plan=plan), OTTO_OPERATES)
+
+    async def is_repaired() -> bool:
+        return bool(await (await admin.execute("select from varve.verifications where is_repaired")).fetchall())
+
+    await until(is_repaired, "the tenant's rows are repaired")
+    await asyncio.sleep(AGE)
+    assert await asked.names() == ["Clay"]
 
 
 async def test_an_answer_that_lacks_parked_events_is_not_kept(asked, admin, await_projections):
