@@ -10,7 +10,7 @@ _SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu", "dan",
 
 def made_up_entries(seed: int = 1) -> Iterator[dict[str, str]]:
     """Yield entries as the API takes them, without an end."""
-    words = [_word(number) for number in range(_VOCABULARY)]
+    words = [made_up_word(number) for number in range(_VOCABULARY)]
     weights = [1 / (rank + 1) for rank in range(_VOCABULARY)]
     drawn = random.Random(seed)  # noqa: S311 - texts, not secrets
     while True:
@@ -18,7 +18,8 @@ def made_up_entries(seed: int = 1) -> Iterator[dict[str, str]]:
         yield {"name": " ".join(text[:4]), "description": " ".join(text)}
 
 
-def _word(number: int) -> str:
+def made_up_word(number: int) -> str:
+    """Return the word of a number; each has its own."""
     syllables = []
     while True:
         number, index = divmod(number, len(_SYLLABLES))

@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.metrics import ndcg, percentile, recall
 from benchmarks.record import save
-from benchmarks.system import system_to_measure
+from benchmarks.system import system_to_measure, until_indexed
 from varve.client import ApiClient, ApiError, open_client
 
 _MODES = ("hybrid", "text", "vector")
@@ -170,23 +170,6 @@ async def upload_documents(client: ApiClient, retrieval_set: RetrievalSet, wait:
     await _until_processed(client, wait)
     names = {f"{number}.txt": document.id for number, document in present}
     return {document_id: names[name] for name, document_id in await _listed(client)}, await client.head()
-
-
-async def until_indexed(client: ApiClient, position: str, seconds: float) -> None:
-    """Wait until both legs of the search have reached `position`.
-
-    Raises:
-        ApiError: they have not in `seconds`, or the search refuses.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            await client.get("/search", min_position=position, q="a", limit=1)
-        except ApiError as error:
-            if error.code != "position-not-reached" or time.monotonic() > deadline:
-                raise
-        else:
-            return
 
 
 async def ask(

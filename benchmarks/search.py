@@ -27,12 +27,11 @@ from benchmarks.appends.measured import Slice, Target, compared
 from benchmarks.http_load import Connection, Request
 from benchmarks.metrics import percentile
 from benchmarks.record import circumstances, save
-from benchmarks.retrieval import until_indexed
 from benchmarks.searches.bare import RecordingReadModels
 from benchmarks.searches.corpus import TAGS, Corpus
 from benchmarks.searches.exact import Exact
 from benchmarks.searches.filling import Tenant, open_filling, tenants
-from benchmarks.system import own_system
+from benchmarks.system import own_system, until_indexed
 from domain.shared.access import Actor, Role
 from eventstore.stream_reader import TenantStreams
 from queries.message import Asking

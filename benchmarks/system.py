@@ -41,8 +41,16 @@ async def own_system(settings: Settings) -> AsyncIterator[Settings]:
 
 async def settled(client: ApiClient) -> None:
     """Wait until every leg of the search has caught up, so that nothing pays for what was measured before it."""
-    position = await client.head()
-    deadline = time.monotonic() + _SETTLE_SECONDS
+    await until_indexed(client, await client.head(), _SETTLE_SECONDS)
+
+
+async def until_indexed(client: ApiClient, position: str, seconds: float) -> None:
+    """Wait until both legs of the search have reached `position`.
+
+    Raises:
+        ApiError: they have not in `seconds`, or the search refuses.
+    """
+    deadline = time.monotonic() + seconds
     while True:
         try:
             await client.get("/search", min_position=position, q="a", limit=1)

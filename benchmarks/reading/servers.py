@@ -1,17 +1,15 @@
 """Two FastAPI servers that queries are compared with, each in a process of its own, served as the API is.
 
-python -P -m benchmarks.reading.servers bytes PORT FILE
+python -P -m benchmarks.reading.servers bytes FILE PORT
     answers every GET with the file's bytes
-python -P -m benchmarks.reading.servers query PORT URL TABLE
+python -P -m benchmarks.reading.servers query URL TABLE PORT
     answers GET /{tenant}/{entry_id} with the row that one query finds
 """
 
-import asyncio
 import gc
-import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -22,10 +20,10 @@ from fastapi import FastAPI, HTTPException, Response
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from benchmarks.child_server import child_server
 from queries.knowledge.entry_list import EntryView
 
 _CONNECTIONS = 8
-_START_SECONDS = 20.0
 
 
 def same_bytes(body: bytes) -> FastAPI:
@@ -67,34 +65,13 @@ def one_query(url: str, table: str) -> FastAPI:
 
 @asynccontextmanager
 async def serving(*arguments: str) -> AsyncIterator[str]:
-    """Yield the URL of one of the two, run with `arguments`; a port is added to them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    kind, *rest = arguments
-    program = (sys.executable, "-P", "-m", "benchmarks.reading.servers", kind, str(port), *rest)
-    process = await asyncio.create_subprocess_exec(*program)
-    try:
-        async with asyncio.timeout(_START_SECONDS):
-            await _until_listening(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-
-
-async def _until_listening(port: int) -> None:
-    while True:
-        with suppress(ConnectionRefusedError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
-        await asyncio.sleep(0.05)
+    """Yield the URL of one of the two, run with `arguments`."""
+    async with child_server("-m", "benchmarks.reading.servers", *arguments) as url:
+        yield url
 
 
 def main() -> None:
-    kind, port, *rest = sys.argv[1:]
+    kind, *rest, port = sys.argv[1:]
     app = same_bytes(Path(rest[0]).read_bytes()) if kind == "bytes" else one_query(*rest)
     gc.freeze()
     gc.set_threshold(50_000)  # as the API

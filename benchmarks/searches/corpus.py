@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
+from benchmarks.corpus import made_up_word
+
 _VOCABULARY = 20_000
 _SUBJECTS = 400
 _WORDS_OF_A_SUBJECT = 150
 _WORDS = 60
-_SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu", "dan", "fer", "gil", "hom", "pur", "wex")
 
 TAGS: Mapping[str, str] = {"one": "1 % of the passages", "ten": "10 %, whole subjects", "half": "50 %"}
 
@@ -32,7 +33,7 @@ class Corpus:
 
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)  # noqa: S311 - texts, not secrets
-        self._words = [_word(number) for number in range(_VOCABULARY)]
+        self._words = [made_up_word(number) for number in range(_VOCABULARY)]
         self._weights = _zipf(_VOCABULARY)
         subjects = random.Random(0)  # noqa: S311 - the same subjects for texts and questions
         self._subjects = [subjects.sample(self._words, _WORDS_OF_A_SUBJECT) for _ in range(_SUBJECTS)]
@@ -69,12 +70,3 @@ class Corpus:
 def _zipf(count: int) -> list[float]:
     """Return cumulative weights: what is drawn comes second half as often as what comes first, and so on."""
     return list(accumulate(1 / rank for rank in range(1, count + 1)))
-
-
-def _word(number: int) -> str:
-    syllables = []
-    while True:
-        number, index = divmod(number, len(_SYLLABLES))
-        syllables.append(_SYLLABLES[index])
-        if number == 0:
-            return "".join(syllables)
