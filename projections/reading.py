@@ -88,19 +88,16 @@ class ReadServer:
         return rows
 
     async def _ask(self, tenant: str, question: Question, generations: Mapping[str, int]) -> Rows:
-        tables = {model: _Tables(Generation(model, number, self._as_of)) for model, number in generations.items()}
-        sql = _ASK.format(sql=question.sql.format_map(tables))
-        models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
-        of = {"reading_tenant": tenant, "reading_models": models, "reading_as_of": self._as_of}
+        sql, parameters = statement_of(question, tenant, generations, self._as_of)
         async with self.pool.connection() as connection:
             cursor = connection.cursor(row_factory=_answers)
             if not question.settings:
-                await cursor.execute(sql, {**of, **question.parameters})
+                await cursor.execute(sql, parameters)
             else:
                 async with connection.pipeline():  # one transaction, at whose end the settings are gone
                     names, values = list(question.settings), list(question.settings.values())
                     await connection.execute(_SET, (names, values))
-                    await cursor.execute(sql, {**of, **question.parameters})
+                    await cursor.execute(sql, parameters)
             answers = await cursor.fetchall()
         rows = [row for _, row in answers if row is not None]
         return Rows(rows=rows, **orjson.loads(answers[0][0]))
@@ -112,6 +109,16 @@ class ReadServer:
             (reading,) = await cursor.fetchone() or ("{}",)
         self._generations |= orjson.loads(reading)["generations"]
         return self._generations.keys() >= set(models)
+
+
+def statement_of(
+    question: Question, tenant: str, generations: Mapping[str, int], as_of: UUID | None = None
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the statement that asks `question` of some generations, and its parameters."""
+    tables = {model: _Tables(Generation(model, number, as_of)) for model, number in generations.items()}
+    models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
+    of = {"reading_tenant": tenant, "reading_models": models, "reading_as_of": as_of}
+    return _ASK.format(sql=question.sql.format_map(tables)), {**of, **question.parameters}
 
 
 class _Tables:

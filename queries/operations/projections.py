@@ -16,8 +16,8 @@ ALARMS: tuple[Alarm, ...] = get_args(Alarm)
 # The first event after a lane's position may be one that it does not take; but then the lane is about to pass it.
 _SQL = """
 with each as (
-    select l.projection, l.generation, g.status, g.lanes, l.first_slot, l.last_slot, c.position,
-           greatest(c.position, l.filled_to) as reached, now.head, now.time,
+    select l.projection, l.generation, g.status, g.purpose, g.lanes, l.first_slot, l.last_slot, c.position,
+           greatest(c.position, l.filled_to) as reached, coalesce(g.up_to, now.head) as head, now.time,
            now.time - make_interval(secs => %(alarm_seconds)s) as too_late,
            case when l.leased_until > now.time then l.owner end as owner,
            greatest(c.advanced_at, l.moved_at) as advanced_at, l.renewed_at,
@@ -32,13 +32,14 @@ with each as (
 ), behind as (
     select each.*, case when reached < head then varve.recorded_after(reached) end as oldest_unapplied_at from each
 )
-select projection, generation, status, lanes, first_slot, last_slot, position, greatest(head - reached, 0) as lag,
+select projection, generation, status, purpose, lanes, first_slot, last_slot, position,
+       greatest(head - reached, 0) as lag,
        case when head > reached then reached::double precision / head else 1 end as progress, oldest_unapplied_at,
        greatest(coalesce(extract(epoch from time - oldest_unapplied_at), 0), 0)::double precision as lag_seconds,
        round(rate::numeric, 1)::double precision as rate, owner, renewed_at, advanced_at,
        extract(epoch from time - advanced_at)::double precision as checkpoint_age, failures, error, parked, paused,
        needs,
-       case when status = 'retired' then null
+       case when status in ('retired', 'kept') then null
             when paused is not null then 'paused'
             when needs is not null then 'needs_newer_code'
             when owner is null and owned_at < too_late then 'no_owner'

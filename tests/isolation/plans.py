@@ -3,15 +3,17 @@
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from domain.shared.access import Actor
+from eventstore.position import LogPosition
 from eventstore.stream_reader import SET_TENANT
-from projections.definition import Generation
 from projections.live import LiveReadModels
-from queries.ports import Question, Reached, Reading
+from projections.reading import statement_of
+from queries.ports import Question, Reached, Reading, ReadModels
 
 Connection = psycopg.AsyncConnection[Any]
 Plan = dict[str, Any]
@@ -30,16 +32,6 @@ _KEYED_SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 _WHOLE_SCANS = {"Seq Scan", "Tid Scan", "Tid Range Scan", "Sample Scan"}
 
 
-class _FirstGeneration:
-    """Stands for a model in the SQL of a question, as it does in a database in which nothing was rebuilt."""
-
-    def __init__(self, model: str) -> None:
-        self._generation = Generation(model, 1)
-
-    def __getattr__(self, name: str) -> str:
-        return self._generation.table(name)
-
-
 class ExplainingReadModels:
     """Answers as the real ones, and keeps the plans of every question that it was asked.
 
@@ -52,8 +44,9 @@ class ExplainingReadModels:
         self._pool = pool
         self._plans: list[Plan] = []
 
-    async def read(self, actor: Actor, question: Question) -> Reading:
-        sql = question.sql.format_map({model: _FirstGeneration(model) for model in question.models})
+    async def read(self, actor: Actor, question: Question, least: LogPosition | None = None) -> Reading:
+        # As in a database in which nothing was rebuilt.
+        sql, parameters = statement_of(question, actor.tenant, dict.fromkeys(question.models, 1))
         names = list(dict.fromkeys(_PARAMETER.findall(sql)))
         for_any = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
         async with self._pool.connection() as connection, connection.transaction():
@@ -61,11 +54,11 @@ class ExplainingReadModels:
             for name, value in question.settings.items():
                 await connection.execute("select set_config(%s, %s, true)", (name, value))
             for explained in (
-                await connection.execute(f"explain (format json) {sql}", question.parameters, prepare=False),
+                await connection.execute(f"explain (format json) {sql}", parameters, prepare=False),
                 await connection.execute(f"explain (generic_plan, format json) {for_any}", prepare=False),
             ):
                 self._plans += [each["Plan"] for (planned,) in await explained.fetchall() for each in planned]
-        return await self._real.read(actor, question)
+        return await self._real.read(actor, question, least)
 
     def take_plans(self) -> list[Plan]:
         """Return the plans since they were last taken."""
@@ -77,6 +70,9 @@ class ExplainingReadModels:
 
     async def check_epoch(self) -> None:
         await self._real.check_epoch()
+
+    async def as_of(self, actor: Actor, as_of: UUID, models: Sequence[str]) -> ReadModels | None:
+        return await self._real.as_of(actor, as_of, models)
 
 
 class PlanCheck:

@@ -12,7 +12,7 @@ from tests.builders.requests import ENTRIES, create_entry
 from tests.isolation.answers import told_about
 
 DOCUMENTS, COMMANDS = "/api/v1/documents", "/api/v1/commands"
-WITHOUT_TENANT = "/api/v1/admin/projections/"
+WITHOUT_TENANT = ("/api/v1/admin/projections/", "/api/v1/admin/as-of/")
 """Projections are the whole installation's, and their operators'; what is parked of a tenant has no id."""
 LINK = {"target_id": "0190a000-0000-7000-8000-00000000beef", "relation": "explains"}
 CONTENTS: dict[tuple[str, str], dict[str, Any]] = {

@@ -1,6 +1,6 @@
 """Plans of lists and searches: whatever is filtered, and however it is sorted, no row of another tenant is read."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ from eventstore.stream_reader import TenantStreams
 from queries.knowledge.entry_list import ListEntries
 from queries.knowledge.history import GetHistory, GetStateAt
 from queries.message import Asking, Page, Query, QueryHandler
+from queries.operations.projections import projections_handler
+from queries.ports import KeptAnswer, KeptSummary
 from queries.registry import build_handlers
 from queries.search.message import SearchResults
+from queries.search.records import CompletedSearch
 from queries.search.search import SearchSettings, search_handler
 from tests.builders.actors import actor
 from tests.isolation.asked import ways_to_ask
@@ -71,7 +74,34 @@ class Explained:
 
 
 def handlers(settings: SearchSettings) -> Handlers:
-    return build_handlers(search_handler(HashingEmbedder(), TextAnalyzer(), settings))
+    return build_handlers(
+        search=search_handler(HashingEmbedder(), TextAnalyzer(), settings, Unnoted()),
+        projections=projections_handler(30.0),
+        shared=NothingShared(),
+    )
+
+
+class Unnoted:
+    """Takes no note of searches."""
+
+    def note(self, search: CompletedSearch) -> None:
+        pass
+
+
+class NothingShared:
+    """Keeps no answers."""
+
+    async def get(self, tenant: str, query_hash: str) -> bytes | None:
+        return None
+
+    def put(self, tenant: str, query_hash: str, answer: KeptAnswer) -> None:
+        pass
+
+    def note_hit(self, tenant: str, query_hash: str) -> None:
+        pass
+
+    async def list(self, tenant: str, limit: int) -> Sequence[KeptSummary]:
+        return []
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from eventstore.log import LogReader
 from eventstore.log import head as head_of
+from eventstore.log_filter import LogFilter
 from projections.checkpoints import Checkpoints
 from projections.definition import NotReadyError, Projection
 from projections.generations import ensure_live, start_rebuild
@@ -81,6 +82,6 @@ class _Windows(SharedLog):
         self._chance = chance
         self._most = most
 
-    async def window(self, after: int) -> SharedWindow:
+    async def window(self, after: int, wanted: LogFilter) -> SharedWindow:
         self._window_size = self._chance.randint(1, self._most)
-        return await super().window(after)
+        return await super().window(after, wanted)
