@@ -17,9 +17,9 @@ from queries.operations.projections import projections_handler
 from queries.ports import KeptAnswer, KeptSummary
 from queries.registry import build_handlers
 from queries.search.message import SearchResults
-from queries.search.records import CompletedSearch
 from queries.search.search import SearchSettings, search_handler
 from tests.builders.actors import actor
+from tests.builders.searches import Unnoted
 from tests.isolation.asked import ways_to_ask
 from tests.isolation.plans import ExplainingReadModels, PlanCheck
 from varve.bootstrap import event_types
@@ -79,13 +79,6 @@ def handlers(settings: SearchSettings) -> Handlers:
         projections=projections_handler(30.0),
         shared=NothingShared(),
     )
-
-
-class Unnoted:
-    """Takes no note of searches."""
-
-    def note(self, search: CompletedSearch) -> None:
-        pass
 
 
 class NothingShared:

@@ -12,6 +12,7 @@ from queries.search.search import SearchSettings, search_handler
 from tests.api.problem import require_problem
 from tests.builders.actors import ANN
 from tests.builders.requests import create_entry
+from tests.builders.searches import Unnoted
 from tests.journeys.requests import NOTE, POSITION, SEARCH, process, search, sources
 from varve.bootstrap import Platform, event_types
 from workers.embedding.hashing import HashingEmbedder
@@ -65,7 +66,7 @@ async def test_folding_looks_further_when_the_best_passages_are_of_too_few_sourc
     asking = Asking(ANN, platform.read_models, TenantStreams(platform.reader_pool, event_types()))
     for mode in ("hybrid", "text", "vector"):
         query = Search(q="In summer the stream carries silt into the lake", mode=mode, group_by="document", limit=3)
-        ask = search_handler(HashingEmbedder(), TextAnalyzer(), SearchSettings(top=2, candidates=2))
+        ask = search_handler(HashingEmbedder(), TextAnalyzer(), SearchSettings(top=2, candidates=2), Unnoted())
         found = {str(hit.source_id) for hit in (await ask(query, asking)).value.hits}
         assert found == {document.id, *(entry.id for entry in entries)}, mode
 

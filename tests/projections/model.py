@@ -93,23 +93,7 @@ class SearchModel:
             terms = terms_of(title + "\n" + chunk.passage.text)
             distinct = list(dict.fromkeys(terms))
             counts = [terms.count(term) for term in distinct]
-            passage = chunk.passage
-            chunks.append(
-                chunk.shared
-                | {
-                    "ordinal": passage.ordinal,
-                    "title": title,
-                    "heading_path": list(passage.heading_path),
-                    "content": passage.text,
-                    "start_offset": passage.start,
-                    "end_offset": passage.end,
-                    "page": passage.page,
-                    "language": chunk.source["language"],
-                    "length": len(terms),
-                    "terms": distinct,
-                    "frequencies": counts,
-                }
-            )
+            chunks.append(_shown(chunk) | {"length": len(terms), "terms": distinct, "frequencies": counts})
             postings += [
                 {"tenant": tenant, "term": term, "chunk": chunk.number, "frequency": count, "length": len(terms)}
                 for term, count in zip(distinct, counts, strict=True)
@@ -135,7 +119,7 @@ class SearchModel:
         counts = Counter(chunk.source["tenant"] for chunk in self._chunks)
         return {
             "sources": self._sources,
-            "vectors": [chunk.shared for chunk in self._chunks],
+            "vectors": [_shown(chunk) for chunk in self._chunks],
             "vector_tags": self._tags(),
             "vector_stats": [{"tenant": tenant, "chunks": count} for tenant, count in counts.items()],
         }
@@ -150,6 +134,21 @@ class SearchModel:
             for chunk in self._chunks
             for tag in chunk.source["tags"]
         ]
+
+
+def _shown(chunk: _Chunk) -> Row:
+    """What both legs keep of a passage."""
+    passage = chunk.passage
+    return chunk.shared | {
+        "ordinal": passage.ordinal,
+        "title": chunk.source["title"],
+        "heading_path": list(passage.heading_path),
+        "content": passage.text,
+        "start_offset": passage.start,
+        "end_offset": passage.end,
+        "page": passage.page,
+        "language": chunk.source["language"],
+    }
 
 
 def _sources(events: Iterable[LogEvent]) -> list[Row]:

@@ -17,6 +17,7 @@ from tests.fixtures.http import api_process
 from varve.telemetry import signal_url
 
 VIEW = "document_status"
+TAKER = "user_activity"
 LEASED = "update varve.leases set owner = 'a worker', leased_until = clock_timestamp() + interval '1 hour'"
 PARK = """
 insert into varve.parked (projection, generation, position, tenant, partition)
@@ -48,14 +49,14 @@ def points(reader: InMemoryMetricReader, name: str, **wanted: str) -> list[Any]:
 
 async def test_appends_and_batches_are_measured(metric_reader, ann, engine, await_projections):
     await create_entry(ann)
-    await await_projections(VIEW)
+    await await_projections(TAKER)
     (duration,) = points(metric_reader, "varve.append.duration", outcome="ok")
     assert duration.count >= 1
     assert 0 < duration.max < 10
     assert points(metric_reader, "varve.append.events")[0].value >= 1
     assert points(metric_reader, "varve.append.batch.size")[0].max == 1
-    (batches,) = points(metric_reader, "varve.projection.batch.duration", projection=VIEW, outcome="ok")
-    (events,) = points(metric_reader, "varve.projection.batch.events", projection=VIEW)
+    (batches,) = points(metric_reader, "varve.projection.batch.duration", projection=TAKER, outcome="ok")
+    (events,) = points(metric_reader, "varve.projection.batch.events", projection=TAKER)
     assert (batches.count, events.sum) >= (1, 1)
 
 
