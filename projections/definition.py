@@ -74,7 +74,10 @@ class Projection(ABC):
     DDL: ClassVar[str] = ""
     """SQL that makes the tables, each named as ``{name}``."""
     INDEXES: ClassVar[str] = ""
-    """SQL that makes their other indexes; a rebuild has it done when the tables are filled."""
+    """SQL that makes their other indexes; a rebuild has it done when the tables are filled.
+
+    What `apply` needs belongs to `DDL`, where there is no `bulk`.
+    """
     PARTITIONED_BY: ClassVar[Literal["stream", "tenant"] | None] = "stream"
     """What `partition` returns; None where that is overridden."""
     LANES: ClassVar[int] = 1

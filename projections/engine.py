@@ -155,7 +155,7 @@ class Engine:
     async def _put_back(self) -> None:
         if self._kept is not None:
             kept, self._kept = self._kept, None
-            await self._pool.putconn(kept)
+            await asyncio.shield(self._pool.putconn(kept))  # one that is neither here nor there stays open
 
     async def _shared_out(self, connection: Connection, held: list[LaneLease], share: Share) -> list[LaneLease]:
         """Give back what is more than this worker's share: first of projections of which it runs most lanes.
@@ -228,10 +228,12 @@ class Engine:
                 self._start(lease)
 
     async def _give_back(self) -> None:
-        await end(*(task for _, task in self._lanes.values()))
-        await self._checkpoints.close()
-        await self._shared_log.close()
-        await self._put_back()
+        try:
+            await end(*(task for _, task in self._lanes.values()))
+            await self._checkpoints.close()
+            await self._shared_log.close()
+        finally:
+            await self._put_back()
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
                 await release(connection, self._owner)

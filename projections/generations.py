@@ -168,7 +168,7 @@ async def create_generation(connection: Connection, projection: Projection, made
     """Make the next generation with its tables and lanes, in the transaction that is open on `connection`."""
     (number,) = await (await connection.execute(_NEXT, (projection.NAME,))).fetchone() or (1,)
     generation = Generation(projection.NAME, number, made.as_of)
-    is_indexed = made.status == "live" or projection.bulk() is None
+    is_indexed = made.status == "live" or not projection.indexes()
     parameters = {
         "is_indexed": is_indexed,
         "projection": generation.projection,

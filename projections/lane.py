@@ -91,6 +91,7 @@ class Lane:
         self._is_building = lease.status == "building"
         self._is_indexed = not self._is_building
         self._can_fill = True
+        self._is_filled = lease.position > 0 and projection.bulk() is not None
         self._slots = range(lease.first_slot, lease.last_slot + 1)
         self._wake = asyncio.Event()
         self._must_look = True
@@ -175,6 +176,8 @@ class Lane:
             await self._look()
         if self._is_building and self._position == 0 and self._can_fill:
             await self._fill()
+        if self._is_filled and not self._is_indexed:
+            await self._index()  # batches need them: what they do not find by an index, they look for in all rows
         try:
             window = await self._shared_log.window(self._position, self._lease.wanted)
         except UndecodableEvent as error:
@@ -225,6 +228,7 @@ class Lane:
             self._on_step("rows_written")
             await advance(connection, self._lease, 0, position)
         self._position = position
+        self._is_filled = True
         log.info("lane.filled", lane=self._lease.key, position=position, rows=bulk.size)
         self._on_step("committed")
 
@@ -379,13 +383,17 @@ class Lane:
             await hold(connection, self._lease)
             await note_failed_again(connection, self._lease, failed)
 
+    async def _index(self) -> None:
+        async with self._pool.connection() as connection:
+            self._is_indexed = await index_when_filled(connection, self._projection, self._lease.tables)
+
     async def _end(self) -> None:
         """End the building of the generation, if it is over, and its indexes are made."""
+        if not self._is_indexed:
+            await self._index()
+        if not self._is_indexed:
+            return
         async with self._pool.connection() as connection:
-            if not self._is_indexed:
-                self._is_indexed = await index_when_filled(connection, self._projection, self._lease.tables)
-            if not self._is_indexed:
-                return
             is_over = await end_when_caught_up(connection, self._projection, self._lease, self._shared_log)
             self._is_building = not is_over
 

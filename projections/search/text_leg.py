@@ -38,10 +38,7 @@ class SearchTextLeg(Projection):
         self._sources = sources
 
     def ddl(self) -> str:
-        return SOURCES_DDL + statement("text_tables")
-
-    def indexes(self) -> str:
-        return statement("text_indexes")
+        return SOURCES_DDL + statement("text_tables") + statement("text_keys")
 
     def definition(self) -> str:
         return f"{super().definition()} {self._analyzer.identity}"

@@ -49,7 +49,7 @@ class SearchVectorLeg(Projection):
 
     def ddl(self) -> str:
         tables = statement("vector_tables").replace("{dimension}", str(self._model.dimension))
-        return SOURCES_DDL + tables
+        return SOURCES_DDL + tables + statement("vector_keys")
 
     def indexes(self) -> str:
         return statement("vector_indexes")

@@ -6,10 +6,12 @@ from projections import lane
 from projections.definition import Projection
 from projections.generations import start_rebuild
 from projections.knowledge.entry_list import KnowledgeEntryListView
+from projections.search.vector_leg import SearchVectorLeg
 from tests.projections.comparing import stored_tables
 from tests.projections.engines import engine_of, lanes, until, until_caught_up, until_live
 from tests.projections.history import History
 from tests.projections.spec import assert_same
+from tests.projections.views import read_models
 
 
 class Interruption(Exception):
@@ -101,3 +103,20 @@ async def test_the_indexes_are_there_when_it_is_read(settings, history, projecto
     await rebuild(settings, projector_pool, admin, KnowledgeEntryListView())
     assert await indexes(2) == await indexes(1)
     assert len(await indexes(2)) > len(KnowledgeEntryListView.TABLES)
+
+
+async def test_the_graph_of_vectors_is_made_when_they_are_there(settings, projector_pool, admin, document_work):
+    vectors = next(each for each in read_models(settings, document_work.wake) if each.NAME == SearchVectorLeg.NAME)
+
+    async def has_graph() -> bool:
+        cursor = await admin.execute(
+            "select from pg_indexes where tablename = 'search_vector_2_vectors' and indexdef ilike '%using hnsw%'"
+        )
+        return bool(cursor.rowcount)
+
+    async with projector_pool.connection() as connection:
+        await start_rebuild(connection, vectors)
+    assert not await has_graph()
+    async with engine_of(settings, [vectors]):
+        await until_live(admin, vectors.NAME, 2)
+    assert await has_graph()

@@ -71,7 +71,7 @@ class SearchIndex:
         self._connection = connection
 
     def create(self) -> None:
-        for name in ("text_tables", "text_indexes", "vector_tables", "vector_indexes"):
+        for name in ("text_tables", "text_keys", "vector_tables", "vector_keys", "vector_indexes"):
             self._write(name)
         for table in _NAMES.values():
             self._as("varve_projector", f"alter table {table} enable row level security")

@@ -1,4 +1,4 @@
--- Keys and indexes of the text leg, made after a bulk load or at once for a live build. All begin with the tenant.
+-- Keys of the text leg, and the index that changes of a source need. All begin with the tenant.
 alter table {chunks} add primary key (tenant, chunk);
 create index on {chunks} (tenant, source_id);
 alter table {postings} add primary key (tenant, term, chunk) include (frequency, length);
