@@ -13,9 +13,10 @@ grant execute on function varve.repairs to varve_reader;
 -- What every question begins with, in the same statement as its rows and so in the same snapshot: the tenant is set for
 -- the transaction, and the answer says which generations are read and how far they are. Stable, for what is looked at
 -- inside is then of the caller's snapshot; the setting is the one thing that it changes. The function's own settings are
--- those of varve.newest_checkpoint, for the same reason.
+-- those of varve.newest_checkpoint, for the same reason, and one more: planned anew each time it takes 207 µs, not 35.
 create function varve.begin_reading(p_tenant text, p_models text[], p_as_of uuid) returns text
     language plpgsql stable set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+    set plan_cache_mode = force_generic_plan
 as $$
 begin
     perform set_config('varve.tenant', p_tenant, true);
