@@ -13,9 +13,9 @@ from api.authentication import actor_of
 from api.problems import ProblemError
 from api.requests import bearer
 from api.services import Services
-from domain.shared.access import Actor
 from queries.answers import EncodedAnswer
-from queries.cache import AnswerCache, Asked, Key
+from queries.bus import QueryBus
+from queries.cache import Asked
 from queries.message import Query
 
 MIN_POSITION = "X-Min-Position"
@@ -40,52 +40,59 @@ ASKED: Final[dict[str, Any]] = {
     ],
 }
 """What every query takes besides its parameters, for the OpenAPI document."""
-_MOST_REQUESTS: Final = 50_000
+_MOST_URLS: Final = 50_000
+_ACTOR, _FAILURE = "actor", "failure"
+"""Of a request's state: for whom it speaks, and what its question was refused with before it came to its route."""
 
-RequestKey = tuple[str, str, frozenset[str], str, bytes]
 
+class KnownQuestions:
+    """Which question a URL was found to ask: its path and query string say all of it, whoever asks.
 
-class KnownRequests:
-    """Which question a request was found to ask, by who sent it and its URL: nothing else makes a difference.
-
-    Only requests that were answered are noted, so whoever repeats one may ask it.
+    Only URLs that were answered are noted.
     """
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[RequestKey, Key] = OrderedDict()
+        self._queries: OrderedDict[tuple[str, bytes], Query] = OrderedDict()
 
-    def get(self, scope: Scope, actor: Actor) -> Key | None:
-        """Return the key of the question."""
-        return self._keys.get(_request(scope, actor))
+    def get(self, scope: Scope) -> Query | None:
+        """Return the question of a request, if it is known."""
+        return self._queries.get((scope["path"], scope["query_string"]))
 
-    def note(self, scope: Scope, asked: Asked) -> None:
+    def note(self, scope: Scope, query: Query) -> None:
         """Note what a request that was answered has asked."""
-        if asked.as_of is None and asked.query.may_be_kept():
-            self._keys[_request(scope, asked.actor)] = asked.key
-            if len(self._keys) > _MOST_REQUESTS:
-                self._keys.popitem(last=False)
+        if query.may_be_kept():
+            self._queries[scope["path"], scope["query_string"]] = query
+            if len(self._queries) > _MOST_URLS:
+                self._queries.popitem(last=False)
 
 
-class KeptAnswers:
-    """Answers a repeated question before it is routed and parsed, when this process still has a good answer to it."""
+class QuickAnswers:
+    """Answers questions whose URL is known before they are routed and parsed, which takes as long as a short read.
 
-    def __init__(self, app: ASGIApp, *, requests: KnownRequests, cache: AnswerCache) -> None:
+    What this process has a good answer to is answered at once. What can't be answered goes on to its route, which
+    raises what was raised here: there it becomes a problem document.
+    """
+
+    def __init__(self, app: ASGIApp, *, known: KnownQuestions, queries: QueryBus) -> None:
         self._app = app
-        self._requests = requests
-        self._cache = cache
+        self._known = known
+        self._queries = queries
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET":
-            actor: Actor | None = scope.get("state", {}).get("actor")
-            key = None if actor is None else self._requests.get(scope, actor)
-            headers = Headers(scope=scope)
-            if key is not None and AS_OF not in headers:
-                answer = self._cache.kept(key, headers.get(MIN_POSITION))
-                if answer is not None:
-                    await send({"type": "http.response.start", "status": 200, "headers": _headers(answer)})
-                    await send({"type": "http.response.body", "body": answer.body})
-                    return
-        await self._app(scope, receive, send)
+        query = self._known.get(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        headers = Headers(scope=scope)
+        if query is None or AS_OF in headers or _ACTOR not in scope.get("state", {}):
+            await self._app(scope, receive, send)
+            return
+        asked = Asked(query, scope["state"][_ACTOR], headers.get(MIN_POSITION))
+        try:
+            answer = self._queries.cache.kept(asked.key, asked.min_position) or await self._queries.answer(asked)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the route's handlers know what to make of it
+            scope["state"][_FAILURE] = error
+            await self._app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": _headers(answer)})
+        await send({"type": "http.response.body", "body": answer.body})
 
 
 async def answer_query(query: Query, request: Request) -> Response:
@@ -94,11 +101,15 @@ async def answer_query(query: Query, request: Request) -> Response:
     What it takes from the request is not declared to FastAPI as dependencies, which would take as long as a read:
     `ASKED` says it in the OpenAPI document.
     """
+    failure: Exception | None = getattr(request.state, _FAILURE, None)
+    if failure is not None:
+        raise failure
     services: Services = request.app.state.services
-    requests: KnownRequests = request.app.state.known_requests
+    known: KnownQuestions = request.app.state.known_questions
     asked = Asked(query, actor_of(request), request.headers.get(MIN_POSITION), _as_of(request))
     encoded = await services.queries.answer(asked)
-    requests.note(request.scope, asked)
+    if asked.as_of is None:
+        known.note(request.scope, query)
     response = Response(encoded.body)
     response.raw_headers = _headers(encoded)
     return response
@@ -125,7 +136,3 @@ def _headers(answer: EncodedAnswer) -> list[tuple[bytes, bytes]]:
     if answer.version is not None:
         headers.append((b"etag", f'"{answer.version}"'.encode()))
     return headers
-
-
-def _request(scope: Scope, actor: Actor) -> RequestKey:
-    return actor.tenant, actor.user, actor.roles, scope["path"], scope["query_string"]

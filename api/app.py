@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api import health
 from api.activity import routes as activity
-from api.answers import KeptAnswers, KnownRequests
+from api.answers import KnownQuestions, QuickAnswers
 from api.authentication import Authentication
 from api.body_limit import BodyLimit
 from api.knowledge import documents, entries
@@ -36,14 +36,14 @@ def create_api(services: Services) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "logs": False},  # RequestContext has the request's span and its log line
     )
-    known_requests = KnownRequests()
+    known_questions = KnownQuestions()
     app.state.services = services
-    app.state.known_requests = known_requests
+    app.state.known_questions = known_questions
     # What is added later is further out.
     app.add_middleware(
         BodyLimit, usual=services.max_body_bytes, upload=services.max_upload_bytes + _FORM_BYTES, upload_path=_UPLOADS
     )
-    app.add_middleware(KeptAnswers, requests=known_requests, cache=services.queries.cache)
+    app.add_middleware(QuickAnswers, known=known_questions, queries=services.queries)
     app.add_middleware(Authentication, tokens=services.tokens, prefix=PREFIX)  # before anybody's body is received
     app.add_middleware(RequestContext)  # outermost: every answer has its log line
     add_problem_handlers(app)

@@ -17,9 +17,9 @@ OWN_HEADERS = ("content-type", "content-length", "x-position", "etag")
 async def test_a_repeated_question_gets_the_same_bytes_and_headers(ann, api):
     entry = await create_entry(ann)
     first = await ann.get(entry.url, headers=entry.seen)
-    kept_before = dict(api.state.known_requests._keys)
+    known = list(api.state.known_questions._queries)
     again = await ann.get(entry.url)
-    assert len(kept_before) == 1
+    assert known == [(entry.url, b"")]
     assert again.content == first.content
     assert [again.headers[name] for name in OWN_HEADERS] == [first.headers[name] for name in OWN_HEADERS]
     assert "x-correlation-id" in again.headers
@@ -49,6 +49,15 @@ async def test_a_malformed_or_future_position_is_refused_though_an_answer_is_kep
     epoch = entry.position.partition("-")[0]
     for wrong in ("x", "1", f"{epoch}-999999", "0" * 12 + "-1"):
         assert (await ann.get(entry.url, headers={"X-Min-Position": wrong})).status_code == 400
+
+
+async def test_a_known_url_that_can_not_be_answered_any_more_is_a_problem_document(ann, ben):
+    entry = await create_entry(ann)
+    await ann.get(entry.url, headers=entry.seen)
+    hidden = await ann.patch(entry.url, json={"visibility": "private"})
+    refused = await read_after(ben, entry.url, hidden)
+    require_problem(refused, 404, "entry-not-found")
+    assert (await read_after(ann, entry.url, hidden)).is_success
 
 
 async def test_an_error_is_not_kept(ann):
