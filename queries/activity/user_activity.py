@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from domain.shared.access import Permission
 from domain.shared.values import Text
-from eventstore.position import LogPosition
 from queries.message import Answer, Asking, Page, Query, answer_of
 from queries.paging import decode_cursor, page_of
 from queries.ports import Question
+from queries.tokens import with_token
 
 _MODEL = "user_activity"
 _SORT = "-position"
@@ -59,6 +59,6 @@ async def list_activity(query: ListActivity, asking: Asking) -> Answer[Page[Acti
         "order by a.tenant desc, a.position desc limit %(limit)s + 1"
     )
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
-    items = [Activity(**{**row, "position": str(LogPosition(reading.epoch, row["position"]))}) for row in reading.rows]
+    items = [Activity(**with_token(row, reading.epoch)) for row in reading.rows]
     page = page_of(items, reading.rows, query.limit, _SORT, ("position",))
     return answer_of(page, reading)

@@ -7,9 +7,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from domain.shared.access import Permission
-from eventstore.position import LogPosition
 from queries.message import Answer, Asking, Query
 from queries.ports import Question
+from queries.tokens import with_token
 
 _SQL = """
 select as_of, projection, status, only_tenant, up_to as position, created_at as started_at
@@ -39,5 +39,5 @@ class ListAsOf(Query):
 async def list_as_of(query: ListAsOf, asking: Asking) -> Answer[list[AsOfView]]:
     reached = await asking.read_models.reached(())
     reading = await asking.read_models.read(asking.actor, Question((), _SQL))
-    views = [AsOfView(**{**row, "position": str(LogPosition(reached.epoch, row["position"]))}) for row in reading.rows]
+    views = [AsOfView(**with_token(row, reached.epoch)) for row in reading.rows]
     return Answer(views, reached.head, reached.epoch)

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.operations.events import ProjectionName
 from domain.shared.access import Permission
-from eventstore.position import LogPosition
 from queries.message import Answer, Asking, Query
 from queries.ports import Question
+from queries.tokens import with_token
 
 _SQL = """
 select p.projection, p.generation, g.status, p.position, p.partition, p.error, p.attempts, p.parked_at, p.is_to_retry
@@ -48,7 +48,5 @@ class ListParkedEvents(Query):
 async def list_parked_events(query: ListParkedEvents, asking: Asking) -> Answer[list[ParkedEvent]]:
     reached = await asking.read_models.reached(())
     reading = await asking.read_models.read(asking.actor, Question((), _SQL, query.model_dump()))
-    events = [
-        ParkedEvent(**{**row, "position": str(LogPosition(reached.epoch, row["position"]))}) for row in reading.rows
-    ]
+    events = [ParkedEvent(**with_token(row, reached.epoch)) for row in reading.rows]
     return Answer(events, reached.head, reached.epoch)

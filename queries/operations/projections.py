@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 from domain.shared.access import Actor, Permission
-from eventstore.position import LogPosition
 from queries.message import Answer, Asking, Query, QueryHandler
 from queries.ports import Question, ReadModels
+from queries.tokens import with_token
 
 Alarm = Literal["paused", "needs_newer_code", "no_owner", "failing", "stalled", "parked"]
 ALARMS: tuple[Alarm, ...] = get_args(Alarm)
@@ -123,4 +123,4 @@ def projections_handler(alarm_seconds: float) -> QueryHandler[ListProjections, A
 async def read_lanes(read_models: ReadModels, actor: Actor, epoch: str, alarm_seconds: float) -> list[LaneView]:
     """Return every lane of every generation, with positions as tokens of `epoch`; nothing of it is a tenant's."""
     reading = await read_models.read(actor, Question((), _SQL, {"alarm_seconds": alarm_seconds}))
-    return [LaneView(**{**row, "position": str(LogPosition(epoch, row["position"]))}) for row in reading.rows]
+    return [LaneView(**with_token(row, epoch)) for row in reading.rows]

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.operations.events import ProjectionName
 from domain.shared.access import Permission
-from eventstore.position import LogPosition
 from queries.message import Answer, Asking, Query
 from queries.ports import Question
+from queries.tokens import with_token
 
 # A lane has read as far as it says itself while its rows are still in memory.
 _BUILDING = """
@@ -97,17 +97,12 @@ class ListVerifications(Query):
 async def list_rebuilds(query: ListRebuilds, asking: Asking) -> Answer[list[RebuildView]]:
     reached = await asking.read_models.reached(())
     reading = await asking.read_models.read(asking.actor, Question((), _BUILDING, query.model_dump()))
-    rebuilds = [
-        RebuildView(**{**row, "position": str(LogPosition(reached.epoch, row["position"]))}) for row in reading.rows
-    ]
+    rebuilds = [RebuildView(**with_token(row, reached.epoch)) for row in reading.rows]
     return Answer(rebuilds, reached.head, reached.epoch)
 
 
 async def list_verifications(query: ListVerifications, asking: Asking) -> Answer[list[VerificationView]]:
     reached = await asking.read_models.reached(())
     reading = await asking.read_models.read(asking.actor, Question((), _VERIFICATIONS, query.model_dump()))
-    found = [
-        VerificationView(**{**row, "position": str(LogPosition(reached.epoch, row["position"]))})
-        for row in reading.rows
-    ]
+    found = [VerificationView(**with_token(row, reached.epoch)) for row in reading.rows]
     return Answer(found, reached.head, reached.epoch)
