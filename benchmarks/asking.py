@@ -9,7 +9,6 @@ compared with, over eight connections, and over one.
 import argparse
 import asyncio
 import functools
-import itertools
 import json
 import sys
 import tempfile
@@ -23,18 +22,17 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.corpus import made_up_entries
 from benchmarks.http_load import Connection, Load, Request, closed_loop
 from benchmarks.reading.servers import serving
 from benchmarks.record import circumstances, save
-from benchmarks.system import own_system, settled
+from benchmarks.system import filled, own_system
 from domain.shared.access import Actor, Role
 from varve.bootstrap import token_issuer
-from varve.client import ApiClient, open_client
+from varve.client import open_client
 from varve.settings import Settings
 
 _TENANT, _USER = "reads", "benchmark"
-_ENTRIES, _BATCH = 5_000, 200
+_ENTRIES = 5_000
 _MODEL = "knowledge_entry_list"
 _LEAST = {"cached": 0.75, "uncached": 0.8}
 _SCANS = "select seq_scan + coalesce(idx_scan, 0) from pg_stat_user_tables where schemaname || '.' || relname = %s"
@@ -70,7 +68,7 @@ async def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Return every figure."""
     settings = Settings(embedder="hashing", log_level="warning")
     async with own_system(settings) as system, open_client(system, _TENANT, _USER) as client:
-        ids = await _fill(client)
+        ids = await filled(client, _ENTRIES)
         table = f"read_models.{_MODEL}_1_entries"
         issuer = token_issuer(system)
 
@@ -156,16 +154,6 @@ async def _scans(url: str, table: str) -> int:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         row = await (await connection.execute(_SCANS, (table,))).fetchone()
     return int(row[0]) if row else 0
-
-
-async def _fill(client: ApiClient) -> list[str]:
-    entries = list(itertools.islice(made_up_entries(), _ENTRIES))
-    ids: list[str] = []
-    for start in range(0, _ENTRIES, _BATCH):
-        answer, _ = await client.post("/entries:batch", json={"entries": entries[start : start + _BATCH]})
-        ids += answer["entry_ids"]
-    await settled(client)
-    return ids
 
 
 if __name__ == "__main__":

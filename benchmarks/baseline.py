@@ -27,14 +27,14 @@ from benchmarks.http_load import Connection, Load, Reply, Request, closed_loop, 
 from benchmarks.metrics import percentile
 from benchmarks.record import circumstances, save
 from benchmarks.row_latency import watching
-from benchmarks.system import own_system, settled
+from benchmarks.system import filled, own_system, settled
 from domain.shared.access import Actor, Role
 from varve.bootstrap import token_issuer
 from varve.client import ApiClient, open_client
 from varve.settings import Settings
 
 _READS, _WRITES, _USER = "reads", "writes", "benchmark"
-_CORPUS, _BATCH = 2_000, 200
+_CORPUS = 2_000
 _QUESTIONS = 500
 _RATES = ((1.0, 20.0), (100.0, 10.0))  # commands per second, and for how many seconds
 _SATURATION = 32
@@ -75,7 +75,7 @@ async def measure(runs: int, seconds: float, settings: Settings) -> list[dict[st
         open_client(system, _READS, _USER) as reads,
         open_client(system, _WRITES, _USER) as writes,
     ):
-        entry_ids = await _fill(reads)
+        entry_ids = await filled(reads, _CORPUS)
         cases = list(_cases(bare_url, system, entry_ids))
         loads: dict[Case, list[Load]] = {case: [] for case in cases}
         for _ in range(runs):
@@ -121,17 +121,6 @@ def _connect(system: Settings, tenant: str) -> Connect:
     actor = Actor(tenant=tenant, user=_USER, roles=frozenset({Role.EDITOR}))
     token = token_issuer(system).issue(actor, timedelta(hours=1))
     return functools.partial(Connection.open, f"http://{system.api_host}:{system.api_port}", token)
-
-
-async def _fill(client: ApiClient) -> list[str]:
-    """Create the entries that are read, wait until they can be searched, and return their ids."""
-    entries = list(itertools.islice(made_up_entries(), _CORPUS))
-    ids: list[str] = []
-    for start in range(0, _CORPUS, _BATCH):
-        answer, _ = await client.post("/entries:batch", json={"entries": entries[start : start + _BATCH]})
-        ids += answer["entry_ids"]
-    await settled(client)
-    return ids
 
 
 async def _rows(system: Settings, client: ApiClient, rate: float | None, seconds: float) -> tuple[float, list[float]]:

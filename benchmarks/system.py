@@ -1,5 +1,6 @@
 """Finds the Varve to measure, or starts one that is gone afterwards."""
 
+import itertools
 import os
 import tempfile
 import time
@@ -7,11 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from benchmarks.corpus import made_up_entries
 from varve.client import URL_FILE, ApiClient, ApiError
 from varve.settings import Settings
 from varve.up import running_system
 
 _SETTLE_SECONDS = 300.0
+_CREATED_AT_ONCE = 200
 
 
 @asynccontextmanager
@@ -37,6 +40,17 @@ async def own_system(settings: Settings) -> AsyncIterator[Settings]:
         own = {"data_directory": data_directory, "database_url": None, "redis_url": None, "api_port": 0}
         async with running_system(settings.model_copy(update=own)) as system:
             yield system.settings
+
+
+async def filled(client: ApiClient, count: int) -> list[str]:
+    """Create `count` made-up entries, wait until they can be searched, and return their ids."""
+    entries = list(itertools.islice(made_up_entries(), count))
+    ids: list[str] = []
+    for start in range(0, count, _CREATED_AT_ONCE):
+        answer, _ = await client.post("/entries:batch", json={"entries": entries[start : start + _CREATED_AT_ONCE]})
+        ids += answer["entry_ids"]
+    await settled(client)
+    return ids
 
 
 async def settled(client: ApiClient) -> None:
