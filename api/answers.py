@@ -86,7 +86,7 @@ class QuickAnswers:
             return
         asked = Asked(query, scope["state"][_ACTOR], headers.get(MIN_POSITION))
         try:
-            answer = self._queries.cache.kept(asked.key, asked.min_position) or await self._queries.answer(asked)
+            answer = await self._queries.answer(asked)
         except Exception as error:  # noqa: BLE001 - whatever it is, the route's handlers know what to make of it
             scope["state"][_FAILURE] = error
             await self._app(scope, receive, send)
