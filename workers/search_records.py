@@ -79,9 +79,9 @@ class SampledSearches:
         if len(self._waiting) >= self._most:
             _dropped_records.add(1)
             return
-        digest = hmac.digest(self._key, f"{search.tenant}\n{search.question}".encode(), hashlib.sha256)
-        milliseconds = search.seconds * 1000
-        record = _Record(search.tenant, self._now(), digest, search.mode, milliseconds, search.hits, search.is_cached)
+        query, milliseconds = search.query, search.seconds * 1000
+        digest = hmac.digest(self._key, f"{search.tenant}\n{query.model_dump_json()}".encode(), hashlib.sha256)
+        record = _Record(search.tenant, self._now(), digest, query.mode, milliseconds, search.hits, search.is_cached)
         self._waiting.append(record)
 
     def take(self, most: int) -> Sequence[_Record]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from queries.message import Query
-from queries.search.message import Mode, Search
+from queries.search.message import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,16 +14,14 @@ class CompletedSearch:
 
     Attributes:
         tenant: whose.
-        question: all that was asked, as JSON; only a keyed hash of it may be kept.
-        mode: by words, by meaning, or both.
+        query: all that was asked; only a keyed hash of it may be kept.
         seconds: from the permission to the answer.
         hits: how many passages were answered.
         is_cached: whether the answer came from the cache.
     """
 
     tenant: str
-    question: str
-    mode: Mode
+    query: Search
     seconds: float
     hits: int
     is_cached: bool = False
@@ -40,6 +38,6 @@ def noting_hits(records: SearchRecords) -> Callable[[str, Query, int], None]:
 
     def note(tenant: str, query: Query, results: int) -> None:
         if isinstance(query, Search):
-            records.note(CompletedSearch(tenant, query.model_dump_json(), query.mode, 0.0, results, is_cached=True))
+            records.note(CompletedSearch(tenant, query, 0.0, results, is_cached=True))
 
     return note

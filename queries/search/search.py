@@ -100,8 +100,7 @@ def search_handler(
         records.note(
             CompletedSearch(
                 tenant=asking.actor.tenant,
-                question=query.model_dump_json(),
-                mode=query.mode,
+                query=query,
                 seconds=perf_counter() - began,
                 hits=len(answer.value.hits),
             )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from queries.search.message import Search
 from queries.search.records import CompletedSearch
 from tests.builders.requests import create_entry
 from tests.projections.engines import until
@@ -12,7 +13,7 @@ from varve.pools import open_pool
 from workers.search_records import SampledSearches, SearchRecordWriter
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-SEARCH = CompletedSearch("acme", '{"q":"a private question"}', "hybrid", 0.25, 3)
+SEARCH = CompletedSearch("acme", Search(q="a private question"), 0.25, 3)
 
 
 @pytest.fixture
@@ -49,13 +50,19 @@ def test_what_has_no_room_is_dropped():
 
 
 def test_equal_questions_of_a_tenant_are_equal_and_those_of_others_are_not():
-    def hash_of(tenant="acme", question=SEARCH.question, key=b"a key"):
+    def hash_of(tenant="acme", query=SEARCH.query, key=b"a key"):
         searches = sampled(key=key)
-        searches.note(CompletedSearch(tenant, question, "text", 0.1, 1))
+        searches.note(CompletedSearch(tenant, query, 0.1, 1))
         ((_, _, query_hash, *_),) = searches.take(1)
         return query_hash
 
-    hashes = {hash_of(), hash_of(), hash_of(tenant="umbra"), hash_of(question="{}"), hash_of(key=b"another key")}
+    hashes = {
+        hash_of(),
+        hash_of(),
+        hash_of(tenant="umbra"),
+        hash_of(query=Search(q="another")),
+        hash_of(key=b"another key"),
+    }
     assert len(hashes) == 4
     assert all(len(each) == 32 for each in hashes)
 
