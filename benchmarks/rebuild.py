@@ -81,7 +81,7 @@ async def measure(
         runners: list[float] = []
         memory: list[list[int]] = []
         for number in range(2, len(runner_databases) + 2):
-            statements.append(events / await _compute(admin, view.NAME))
+            statements.append(events / await _compute(admin, f"read_models.{view.NAME}_{number - 1}_entries"))
             began = time.perf_counter()
             async with pool.connection() as connection:
                 await start_rebuild(connection, view)
@@ -96,9 +96,10 @@ async def measure(
         ]
 
 
-async def _compute(admin: psycopg.AsyncConnection[Any], name: str) -> float:
+async def _compute(admin: psycopg.AsyncConnection[Any], table: str) -> float:
+    """Return how many seconds the statement takes that fills a table like `table`, which is read now."""
     await admin.execute("drop table if exists same_entries")
-    await admin.execute(f"create table same_entries (like read_models.{name}_1_entries including all)")
+    await admin.execute(f"create table same_entries (like {table} including all)")
     began = time.perf_counter()
     await admin.execute(_SAME_TABLE.read_bytes())
     return time.perf_counter() - began
