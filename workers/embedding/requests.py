@@ -5,12 +5,14 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import orjson
 import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.shared.text import Embedder
-from eventstore.wake import CHANNEL
+from eventstore.wake import READY_CHANNEL
 
 log = structlog.get_logger()
 
@@ -92,12 +94,12 @@ class EmbeddingRequests:
             "model": model,
             "tenants": [tenant for tenant, _, _ in rows],
             "hashes": [content_hash for _, content_hash, _ in rows],
-            "vectors": [str(list(vector)) for vector in vectors],
+            "vectors": [_text_of(vector) for vector in vectors],
         }
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(_STORE, parameters)
             await connection.execute(_DONE, parameters)
-            await connection.execute("select pg_notify(%s, '')", (CHANNEL,))  # wakes the vector leg
+            await connection.execute("select pg_notify(%s, '')", (READY_CHANNEL,))  # wakes the vector leg
         log.info("embedding.stored", passages=len(rows))
         return True
 
@@ -111,3 +113,8 @@ class EmbeddingRequests:
         with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
             async with self._pool.connection() as connection:
                 await connection.execute(_GIVE_BACK, parameters)
+
+
+def _text_of(vector: Sequence[float]) -> str:
+    """Return `vector` as pgvector reads it: the shortest numbers that it makes the same four bytes of each."""
+    return orjson.dumps(np.asarray(vector, dtype=np.float32), option=orjson.OPT_SERIALIZE_NUMPY).decode()
