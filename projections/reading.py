@@ -12,13 +12,13 @@ from psycopg_pool import AsyncConnectionPool
 
 from projections.definition import Generation
 
-_GENERATIONS = "select varve.begin_reading(%s, %s::text[], %s)"
+_GENERATIONS = "select varve.start_reading(%s, %s::text[], %s)"
 # One statement, one snapshot: a client that goes on with the answer's position finds there what the rows have shown.
 # The outer side of the join is run first, and sets the tenant that the inner side's row-level security asks for; in
 # another order the question would be refused.
 _ASK = """
 select r.reading, q.*
-from varve.begin_reading(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s) r (reading)
+from varve.start_reading(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s) r (reading)
 left join lateral (select true as is_row, question.* from ({sql}) question) q on true
 """
 _SET = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) s (name, value)"
@@ -99,15 +99,14 @@ class ReadServer:
                     await connection.execute(_SET, (names, values))
                     await cursor.execute(sql, parameters)
             answers = await cursor.fetchall()
-        rows = [row for _, row in answers if row is not None]
-        return Rows(rows=rows, **orjson.loads(answers[0][0]))
+        return _rows([row for _, row in answers if row is not None], answers[0][0])
 
     async def knows(self, tenant: str, models: Sequence[str]) -> bool:
         """Look which generations of `models` are read, and return whether each has one that holds the tenant's rows."""
         async with self.pool.connection() as connection:
             cursor = await connection.execute(_GENERATIONS, (tenant, list(models), self._as_of), prepare=True)
-            (reading,) = await cursor.fetchone() or ("{}",)
-        self._generations |= orjson.loads(reading)["generations"]
+            ((reading,),) = await cursor.fetchall()
+        self._generations |= _rows([], reading).generations
         return self._generations.keys() >= set(models)
 
 
@@ -119,6 +118,20 @@ def statement_of(
     models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
     of = {"reading_tenant": tenant, "reading_models": models, "reading_as_of": as_of}
     return _ASK.format(sql=question.sql.format_map(tables)), {**of, **question.parameters}
+
+
+def _rows(rows: Sequence[dict[str, Any]], reading: str) -> Rows:
+    """Return `rows` with what `varve.start_reading` says of them."""
+    said = orjson.loads(reading)
+    generations, versions, definitions, positions = {}, {}, {}, {}
+    parked = 0
+    for model, (generation, repairs, definition, position, parked_events) in said["models"].items():
+        generations[model] = generation
+        versions[model] = f"{generation}.{repairs}"
+        definitions[model] = definition
+        positions[model] = position
+        parked += parked_events
+    return Rows(rows, generations, versions, positions, definitions, said["epoch"], parked)
 
 
 class _Tables:
