@@ -13,6 +13,7 @@ from rich.console import Console
 _LINT_IMPORTS = "from importlinter.cli import lint_imports_command as check; check()"
 _VARVE = "from varve.cli import main; main()"
 _SIGNALLED = 128
+_TESTS_AT_ONCE = 2 * (os.cpu_count() or 1)  # they wait most of the time; each has servers of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ STAGES = (
     Stage("Contracts: lint-imports", ("-c", _LINT_IMPORTS, "--no-logo")),  # the package has no `__main__`
     Stage("Events: varve events schemas --check", ("-c", _VARVE, "events", "schemas", "--check")),
     # Last, so that its summary is the last line on the screen; the chaos smoke is among its tests.
-    Stage("Tests: pytest", ("-m", "pytest")),
+    Stage("Tests: pytest", ("-m", "pytest", "-n", str(_TESTS_AT_ONCE), "--dist", "worksteal")),
 )
 
 
