@@ -11,7 +11,6 @@ fills a log with ten million events, which takes many minutes and tens of gigaby
 """
 
 import argparse
-import asyncio
 import functools
 import json
 import sys
@@ -28,8 +27,7 @@ from varve.processes import collect_rarely
 
 Row = Callable[[Bench], Coroutine[Any, Any, list[dict[str, Any]]]]
 
-# Appends run on uvloop, as in the API's process; readers on asyncio's own loop, as in a worker's. Both collect rarely.
-_ON_UVLOOP: dict[str, Row] = {
+_ROWS: dict[str, Row] = {
     "many": throughput.many_callers,
     "one": throughput.one_caller,
     "ten": throughput.ten_events,
@@ -38,14 +36,13 @@ _ON_UVLOOP: dict[str, Row] = {
     "counter": conditions.counter,
     "load": loading.loading,
     "wake": waking.waking,
+    "read": reading.reading,
 }
-_ON_ASYNCIO: dict[str, Row] = {"read": reading.reading}
 
 
 def main() -> None:
-    rows = _ON_UVLOOP | _ON_ASYNCIO
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=rows, default=list(rows), metavar="ROW", help=", ".join(rows))
+    parser.add_argument("--only", nargs="+", choices=_ROWS, default=list(_ROWS), metavar="ROW", help=", ".join(_ROWS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each contender runs in each round")
     parser.add_argument("--large", action="store_true", help="measure a large log instead of the rows")
@@ -54,7 +51,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long the large log is appended to")
     parser.add_argument("--save", metavar="NAME", help="keep the figures as benchmarks/results/NAME.json")
     arguments = parser.parse_args()
-    chosen = {name: rows[name] for name in arguments.only}
+    chosen = {name: _ROWS[name] for name in arguments.only}
     if arguments.large:
         sizes = large.Sizes(arguments.large_events, arguments.small_events, arguments.minutes)
         chosen = {"large": functools.partial(large.large, sizes=sizes)}
@@ -68,11 +65,8 @@ def main() -> None:
 
 def measure(bench: Bench, rows: Mapping[str, Row]) -> Iterator[dict[str, Any]]:
     """Print and yield every figure of `rows`."""
-    for name, row in rows.items():
-        loop_factory = None if name in _ON_ASYNCIO else uvloop.new_event_loop
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            figures = runner.run(row(bench))
-        for figure in figures:
+    for row in rows.values():
+        for figure in uvloop.run(row(bench)):
             print(json.dumps(figure, ensure_ascii=False), flush=True)
             yield figure
 

@@ -9,13 +9,16 @@ the median of the rounds' ratios. A try takes seconds with smaller sizes:
 """
 
 import argparse
-import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
+import uvloop
+
 from benchmarks.appends.database import own_server
+from benchmarks.appends.lines import log_to_stderr
 from benchmarks.appends.measured import Bench
 from benchmarks.engines.beside_rebuild import beside_rebuild
 from benchmarks.engines.catch_up import catch_up
@@ -49,6 +52,7 @@ def main() -> None:
     sizes = Sizes(arguments.catch_up_events, arguments.shared_events, arguments.rebuilt_events, arguments.seconds)
     print(json.dumps(circumstances()), flush=True)
     collect_rarely()
+    log_to_stderr(logging.WARNING)
     with own_server() as server:
         bench = Bench(server, arguments.rounds, arguments.seconds)
         figures = list(measure(bench, sizes, {name: _ROWS[name] for name in arguments.only}))
@@ -59,7 +63,7 @@ def main() -> None:
 def measure(bench: Bench, sizes: Sizes, rows: Mapping[str, Row]) -> Iterator[dict[str, Any]]:
     """Print and yield every figure of `rows`."""
     for row in rows.values():
-        for figure in asyncio.run(row(bench, sizes)):
+        for figure in uvloop.run(row(bench, sizes)):
             print(json.dumps(figure, ensure_ascii=False), flush=True)
             yield figure
 

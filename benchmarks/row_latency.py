@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import psycopg
 
-_SECONDS_BETWEEN = 0.001
+_SECONDS_BETWEEN = 0.003
 _POSITION = """
 select min(l.position) from varve.generations g join varve.lanes l using (projection, generation)
 where g.status = 'live' and g.projection = %s
@@ -46,7 +46,7 @@ class CheckpointWatch:
             await self._has_moved.wait()
 
     async def run(self, database_url: str) -> None:
-        """Look every millisecond until cancelled."""
+        """Look every few milliseconds until cancelled."""
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
             while True:
                 cursor = await connection.execute(_POSITION, (self._projection,), prepare=True)

@@ -47,9 +47,9 @@ async def other_process(module: str, first_line: str) -> AsyncIterator[OtherProc
         await process.wait()
 
 
-def log_to_stderr() -> None:
-    """Keep the standard output for answers, and leave out what workers only log to be debugged."""
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Keep the standard output for answers, and leave out what is below `level`."""
     structlog.configure(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
     )

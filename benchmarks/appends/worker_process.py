@@ -7,6 +7,8 @@ import asyncio
 import os
 import sys
 
+import uvloop
+
 from benchmarks.appends.worker_settings import WorkerSettings
 from eventstore.background import running_beside
 from eventstore.log import LogReader
@@ -24,7 +26,7 @@ _JOBS_AT_ONCE = 4
 
 
 def main() -> None:
-    asyncio.run(_work(WorkerSettings.model_validate_json(sys.stdin.readline())))
+    uvloop.run(_work(WorkerSettings.model_validate_json(sys.stdin.readline())))
 
 
 async def _work(told: WorkerSettings) -> None:

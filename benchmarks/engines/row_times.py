@@ -26,7 +26,10 @@ _LOOK_SECONDS = 0.1
 async def row_times(bench: Bench, sizes: Sizes) -> list[dict[str, Any]]:
     """One command a second, and three hundred; all of search is indexed meanwhile."""
     figures = []
-    async with own_system(Settings(embedder="hashing")) as system, open_platform(system) as platform:
+    async with (
+        own_system(Settings(embedder="hashing", log_level="warning")) as system,
+        open_platform(system) as platform,
+    ):
         editor = Editor(platform)
         await _rows(platform, editor, _RATES[-1], 1.0)  # plans, caches and connections
         for rate in _RATES:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import psycopg
+import uvloop
 
 from benchmarks.appends.lines import log_to_stderr
 from benchmarks.appends.worker_settings import WorkerSettings
@@ -73,7 +74,7 @@ def main() -> None:
     log_to_stderr()
     projections, lanes = map(int, sys.stdin.readline().split())
     told = WorkerSettings.model_validate_json(sys.stdin.readline())
-    asyncio.run(_work([small(number, lanes) for number in range(projections)], told))
+    uvloop.run(_work([small(number, lanes) for number in range(projections)], told))
 
 
 async def _work(projections: list[AppendingProjection], told: WorkerSettings) -> None:

@@ -8,6 +8,8 @@ import os
 import resource
 import sys
 
+import uvloop
+
 from benchmarks.appends.lines import log_to_stderr
 from benchmarks.appends.worker_settings import WorkerSettings
 from benchmarks.rebuilds.view import view_in
@@ -25,7 +27,7 @@ def main() -> None:
     collect_rarely()
     log_to_stderr()
     lanes = int(sys.stdin.readline())
-    asyncio.run(_work(lanes, WorkerSettings.model_validate_json(sys.stdin.readline())))
+    uvloop.run(_work(lanes, WorkerSettings.model_validate_json(sys.stdin.readline())))
 
 
 def owner_of(pid: int) -> str:
