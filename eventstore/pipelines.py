@@ -1,7 +1,7 @@
-"""Connections whose pipelines end with their Sync, as PgBouncer needs them to."""
+"""Pipelines that end with their Sync, as PgBouncer needs them to, and transactions in them."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -32,3 +32,21 @@ class _Pipeline(psycopg.AsyncPipeline):
             yield from self._communicate_gen()
         finally:
             yield from self._fetch_gen(flush=False)
+
+
+@asynccontextmanager
+async def pipelined_transaction(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
+    """Run a transaction whose statements wait for none before them: the client waits where it fetches, and at the end.
+
+    psycopg's own `transaction()` waits after its BEGIN and before its COMMIT, in a pipeline too. The server leaves out
+    what follows a statement that failed, the COMMIT with it; the error comes with the next fetch, or at the end.
+    """
+    try:
+        async with connection.pipeline():
+            await connection.execute("begin")
+            yield
+            await connection.execute("commit")
+    except BaseException:
+        with suppress(psycopg.Error):  # without a connection there is nothing to roll back
+            await connection.rollback()
+        raise

@@ -16,7 +16,7 @@ from eventstore.log_filter import EVERYTHING, LogFilter
 from eventstore.pipelines import PipelineConnection
 from eventstore.position import LogPosition, parse_position
 from eventstore.sessions import SESSION_OPTIONS
-from eventstore.wake import KEEPALIVES, WakeListener
+from eventstore.wake import CHANNEL, KEEPALIVES, WakeListener
 
 log = structlog.get_logger()
 
@@ -145,7 +145,7 @@ async def subscribe(
         options: those of `Subscription`; `session` is what connections are opened with besides the URL.
     """
     subscription = Subscription(reader, database_url, **options)
-    async with running_beside(WakeListener(listen_url, subscription.wake).run()):
+    async with running_beside(WakeListener(listen_url, {CHANNEL: subscription.wake}).run()):
         try:
             yield subscription
         finally:

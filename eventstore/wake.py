@@ -1,7 +1,7 @@
 """Wakes readers of the log after a commit. A lost wake-up costs time, never an event: readers poll as well."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -10,6 +10,9 @@ import structlog
 log = structlog.get_logger()
 
 CHANNEL = "varve_log"
+"""Told of after events were appended."""
+READY_CHANNEL = "varve_ready"
+"""Told of after something was made that a projection waits for."""
 _RECONNECT_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 _STEADY_SECONDS = 1.0
 """A connection that lived that long is opened again at once when it is lost."""
@@ -51,25 +54,26 @@ class WakeSender:
 
 
 class WakeListener:
-    """Calls back for every notification on `channel`, and once after every (re)connection.
+    """Calls back for every notification on a channel of `calls`, and each of them after every (re)connection.
 
     Its URL leads to the server itself: behind a pooler in transaction mode, LISTEN is taken and nothing ever comes.
     """
 
-    def __init__(self, database_url: str, on_wake: Callable[[], None], channel: str = CHANNEL) -> None:
+    def __init__(self, database_url: str, calls: Mapping[str, Callable[[], None]]) -> None:
         self._database_url = database_url
-        self._on_wake = on_wake
-        self._channel = channel
+        self._calls = calls
 
     async def run(self) -> None:
         """Listen until cancelled; a lost connection is opened again."""
         await _keep_connected(self._database_url, self._listen, "wake.listener_lost")
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
-        await connection.execute(f"listen {self._channel}")
-        self._on_wake()  # for what came while nobody listened
-        async for _ in connection.notifies():
-            self._on_wake()
+        for channel in self._calls:
+            await connection.execute(f"listen {channel}")
+        for call in self._calls.values():
+            call()  # for what came while nobody listened
+        async for notification in connection.notifies():
+            self._calls[notification.channel]()
 
 
 async def _keep_connected(

@@ -13,6 +13,7 @@ from projections.rows import Key, arrays_of, columns_of, write_rows
 class AppendingProjection(Projection):
     """Adds rows for each event."""
 
+    IS_PIPELINED: ClassVar[bool] = True
     MAIN: ClassVar[str]
     COLUMNS: ClassVar[tuple[str, ...]]
 
@@ -33,6 +34,7 @@ class AppendingProjection(Projection):
 class CountingProjection(Projection):
     """Adds to counters, such as events by tenant and day. Partitions may share a counter: an addition has no order."""
 
+    IS_PIPELINED: ClassVar[bool] = True
     MAIN: ClassVar[str]
     KEY: ClassVar[Mapping[str, str]]
     """The columns of a counter's key and their SQL types, the tenant first."""

@@ -20,7 +20,15 @@ Purpose = Literal["swap", "hold", "verify", "repair", "as_of"]
 
 
 class NotReadyError(Exception):
-    """What the batch needs is still being made elsewhere; the lane waits and tries the same batch again."""
+    """What the batch needs is still being made elsewhere; the lane waits, and tries what is left of it again.
+
+    Attributes:
+        ready_to: the events up to this position could be applied already; 0 when none can.
+    """
+
+    def __init__(self, reason: str, ready_to: int = 0) -> None:
+        super().__init__(reason)
+        self.ready_to = ready_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,13 @@ class Projection(ABC):
     """How many workers can share it, up to `SLOTS`; may be changed at any time."""
     BATCH: ClassVar[int] = 1000
     """The most that is applied in one transaction, in units of `weight`."""
+    IS_PIPELINED: ClassVar[bool] = False
+    """Whether the statements of `apply` may be sent without waiting for each other, which takes a third of the time.
+
+    What one of them returns is known when it is fetched, `rowcount` not before, and COPY is not possible.
+    """
+    IS_HEAVY: ClassVar[bool] = False
+    """Whether an event is much work, as for an index of texts: when live, such lanes of a process take turns."""
     IS_REBUILDABLE: ClassVar[bool] = True
     """False for reactors: their rows are work, and doing it twice would be wrong."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -13,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.background import end
 from eventstore.log import LogReader
-from eventstore.wake import CHANNEL, WakeListener
+from eventstore.wake import CHANNEL, READY_CHANNEL, WakeListener
 from projections.checkpoints import Checkpoints
 from projections.definition import Connection, Projection
 from projections.generations import drop_superfluous, ensure_live, set_lanes
@@ -41,11 +42,13 @@ LEASE_SECONDS = 3.0
 _HEARTBEAT_SECONDS = 0.75
 _BEATS_TO_TIDY = 4
 """Lanes are split and merged, and old generations dropped, once in so many heartbeats."""
+_WAKE_SECONDS = 0.01
+"""Between two wake-ups, at the least: lanes that are woken together read the log together, and commit less often."""
 _POLL_SECONDS = 15.0
 """Notifications and heartbeats wake lanes; they look by themselves in case both were lost."""
 _DEFINITIONS_SECONDS = 5.0
 """So often a worker looks whether it is the turn of its definitions; at each heartbeat while some have to wait."""
-_WINDOW = 1000
+_WINDOW = 2000
 
 
 class Engine:
@@ -71,10 +74,14 @@ class Engine:
         self._pool = pool
         self._shared_log = SharedLog(pool, reader, window_size)
         self._checkpoints = Checkpoints(pool)
-        self._listener = WakeListener(listen_url, self.wake, CHANNEL)
+        self._turns = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
+        self._listener = WakeListener(listen_url, {CHANNEL: self.wake, READY_CHANNEL: self._wake_waiting})
         self._owner = owner
         self._on_step = on_step
         self._lanes: dict[LaneKey, tuple[Lane, asyncio.Task[None]]] = {}
+        self._waking: asyncio.TimerHandle | None = None
+        self._woken_at = 0.0
+        """By the event loop's clock."""
         self._due = Due()
         self._waiting: frozenset[str] = frozenset()
         """The projections that other code runs."""
@@ -83,10 +90,20 @@ class Engine:
         self._beats = 0
 
     def wake(self) -> None:
-        """Look at the log now."""
+        """Look at the log now; when that was a moment ago, a moment later, with what else will have come by then."""
+        if self._waking is None:
+            loop = asyncio.get_running_loop()
+            self._waking = loop.call_at(self._woken_at + _WAKE_SECONDS, self._wake_lanes)
+
+    def _wake_lanes(self) -> None:
+        self._waking, self._woken_at = None, asyncio.get_running_loop().time()
         self._shared_log.forget_unfinished()
         for lane, _ in self._lanes.values():
             lane.wake()
+
+    def _wake_waiting(self) -> None:
+        for lane, _ in self._lanes.values():
+            lane.wake_waiting()
 
     async def run(self) -> None:
         """Run until cancelled, then give the leases back."""
@@ -208,6 +225,7 @@ class Engine:
             pool=self._pool,
             shared_log=self._shared_log,
             checkpoints=self._checkpoints,
+            turns=self._turns,
             poll_seconds=_POLL_SECONDS,
             on_step=self._on_step,
         )

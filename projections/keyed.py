@@ -32,6 +32,7 @@ class Following(Generic[R]):
 class KeyedProjection(Projection, Generic[R]):
     """Folds each event into the row of its key."""
 
+    IS_PIPELINED: ClassVar[bool] = True
     MAIN: ClassVar[str]
     """The table of the rows."""
     ROWS: ClassVar[KeyedRows[Any]]

@@ -5,6 +5,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,11 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.log import UndecodableEvent, UnknownEvent
 from eventstore.metrics import measured
+from eventstore.pipelines import pipelined_transaction
 from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, SlotRange, slot_of
 from projections.checkpoints import Checkpoints
-from projections.definition import NotReadyError, Projection
+from projections.definition import Connection, NotReadyError, Projection
 from projections.generations import index_when_filled
 from projections.leases import (
     LaneLease,
@@ -41,6 +43,8 @@ _BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _NOT_READY_SECONDS = 1.0
 _LEVEL_SECONDS = 0.05
 """How soon a generation that is compared with the live one looks again whether that is far enough."""
+_HEAVY_SECONDS = 0.25
+"""From the begin of one batch of a heavy projection to that of the next, at the least, at the log's head."""
 _TRIES = 3
 """How often an event fails by itself before it is parked."""
 _MOST_PARKED_IN_A_ROW = 5
@@ -66,6 +70,9 @@ class Lane:
     A batch that fails is halved until the events that fail are alone. Such an event is tried again a few times and then
     parked; later ones of its partition wait behind it, and everything else goes on.
 
+    A live lane of a heavy projection waits for one of the process's `turns` before each batch, and begins them at a
+    slower pace: of many events more go with each commit, and what is quick finds a processor free.
+
     `on_step` is told each named point that a crash may fall on; the fault tests die there.
     """
 
@@ -77,6 +84,7 @@ class Lane:
         pool: AsyncConnectionPool[Any],
         shared_log: SharedLog,
         checkpoints: Checkpoints,
+        turns: asyncio.Semaphore,
         poll_seconds: float,
         on_step: Step,
     ) -> None:
@@ -85,6 +93,7 @@ class Lane:
         self._pool = pool
         self._shared_log = shared_log
         self._checkpoints = checkpoints
+        self._turns = turns
         self._poll_seconds = poll_seconds
         self._on_step = on_step
         self._position = lease.position
@@ -94,6 +103,7 @@ class Lane:
         self._is_filled = lease.position > 0 and projection.bulk() is not None
         self._slots = range(lease.first_slot, lease.last_slot + 1)
         self._wake = asyncio.Event()
+        self._is_ready = asyncio.Event()
         self._must_look = True
         self._blocked: set[str] = set()
         """The partitions of which something is parked."""
@@ -105,10 +115,18 @@ class Lane:
     def wake(self) -> None:
         self._wake.set()
 
+    def wake_waiting(self) -> None:
+        """Try again what was not ready."""
+        self._is_ready.set()
+
     def look_at_parked(self) -> None:
         """Look what operators asked for, at the next step."""
         self._must_look = True
         self._wake.set()
+
+    @property
+    def _is_heavy(self) -> bool:
+        return self._projection.IS_HEAVY and not self._is_building
 
     def is_run_under(self, lease: LaneLease) -> bool:
         """Whether `lease` is the one that the lane runs under, maybe prolonged."""
@@ -125,15 +143,16 @@ class Lane:
         """Apply events until cancelled, until the lease is lost, or until the lane is of no use for this code."""
         failures = 0
         while True:
-            rest = self._poll_seconds
+            rest, wake, began = self._poll_seconds, self._wake, time.monotonic()
             try:
-                has_moved = await self._step()
+                may_move = await self._step()
                 failures = 0
             except LeaseLostError:
                 log.warning("lane.lease_lost", lane=self._lease.key)
                 return
             except NotReadyError:
-                has_moved, rest = False, min(rest, _NOT_READY_SECONDS)
+                # More events change nothing: each look at the batch cuts its texts once more.
+                may_move, rest, wake = False, min(rest, _NOT_READY_SECONDS), self._is_ready
             except Exception as error:  # noqa: BLE001 - whatever a fold raises must end no more than its own lane
                 if _is_passing(error):
                     log.warning("lane.database_lost", lane=self._lease.key, error=str(error))
@@ -144,12 +163,14 @@ class Lane:
                 await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
                 failures += 1
                 continue
-            if not has_moved:
+            if not may_move:
                 if self._is_building and self._lease.purpose in {"verify", "repair"}:
                     rest = min(rest, _LEVEL_SECONDS)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest):
-                        await self._wake.wait()
+                        await wake.wait()
+                if self._is_heavy:
+                    await asyncio.sleep(began + _HEAVY_SECONDS - time.monotonic())
 
     async def _has_ended(self, error: Exception) -> bool:
         """Show on the lane what is wrong; return whether this worker is done with it."""
@@ -170,8 +191,9 @@ class Lane:
         return False
 
     async def _step(self) -> bool:
-        """Apply one window; return whether there was one."""
+        """Apply one window; return whether there may be more to do at once."""
         self._wake.clear()
+        self._is_ready.clear()
         if self._must_look:
             await self._look()
         if self._is_building and self._position == 0 and self._can_fill:
@@ -192,7 +214,7 @@ class Lane:
         for batch in batches:
             await self._apply(batch, batch[-1].position)
         await self._apply(last, window.scanned_to)
-        return True
+        return window.is_full or self._is_building
 
     def _takes(self, event: RecordedEvent) -> bool:
         if not self._projection.takes(event) or event.position in self._skipped:
@@ -236,6 +258,11 @@ class Lane:
         free, aside = self._sorted(events)
         try:
             await self._write(free, aside, to)
+        except NotReadyError as error:
+            ready = [event for event in events if event.position <= error.ready_to]
+            if ready:
+                await self._apply(ready, error.ready_to)
+            raise
         except Exception as error:
             if not _is_of_the_fold(error) or not free:
                 raise
@@ -279,7 +306,8 @@ class Lane:
         if not events and not aside:
             await self._checkpoints.move(self._lease, self._position, to)
             return
-        async with self._pool.connection() as connection:
+        turn = self._turns if self._is_heavy else contextlib.nullcontext()
+        async with turn, self._pool.connection() as connection:
             with (
                 tracer.start_as_current_span("projection.batch", links=_links(events)) as span,
                 measured(batch_duration, {"varve.projection": self._projection.NAME}),
@@ -287,7 +315,7 @@ class Lane:
                 span.set_attribute("varve.projection", self._projection.NAME)
                 span.set_attribute("varve.events", len(events))
                 prepared = await self._prepared(connection, events)
-                async with connection.transaction():
+                async with self._transaction(connection):
                     if events:
                         await self._projection.apply(connection, self._lease.tables, events, prepared)
                     await park(connection, self._lease, aside)
@@ -297,7 +325,10 @@ class Lane:
         batch_events.record(len(events), {"varve.projection": self._projection.NAME})
         log.debug("projection.applied", projection=self._projection.NAME, events=len(events), position=to)
 
-    async def _prepared(self, connection: psycopg.AsyncConnection[Any], events: Sequence[RecordedEvent]) -> Any:
+    def _transaction(self, connection: Connection) -> AbstractAsyncContextManager[Any]:
+        return pipelined_transaction(connection) if self._projection.IS_PIPELINED else connection.transaction()
+
+    async def _prepared(self, connection: Connection, events: Sequence[RecordedEvent]) -> Any:
         return await self._projection.prepare(connection, self._lease.tables, events) if events else None
 
     async def _note_poison(self, tenant: str, position: int, partition: str, error: Exception) -> None:

@@ -37,7 +37,7 @@ from eventstore.mapper import EventTypes
 from eventstore.snapshots import AggregateTypes, SnapshotTaker
 from eventstore.stream_reader import TenantStreams
 from eventstore.voiding import EventVoided
-from eventstore.wake import WakeListener, WakeSender
+from eventstore.wake import CHANNEL, WakeListener, WakeSender
 from projections.changes import ReadModelChanges
 from projections.definition import Projection
 from projections.engine import Engine
@@ -347,7 +347,7 @@ async def _open_cache(
     changes = ReadModelChanges(reader, topics_of_read_models(), seconds=age)
     async with AsyncExitStack() as stack:
         if age:
-            listener = WakeListener(settings.role_url("varve_reader"), changes.wake)
+            listener = WakeListener(settings.role_url("varve_reader"), {CHANNEL: changes.wake})
             run_beside(stack, changes.run(), listener.run())
         yield AnswerCache(
             changes,

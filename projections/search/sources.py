@@ -1,6 +1,7 @@
 """What a batch makes of the search: the sources that it touches, and the passages that each is searched by."""
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from projections.definition import Connection
 from projections.rows import Key
 from projections.search.source_rows import SOURCES, Source, fold, source_key
 
+QUICK_CHARACTERS = 10_000
+"""Of texts that are cut or analysed in a few milliseconds: a thread would have the event loop wait for it as long."""
+_KEPT_TEXTS = 1000
 _PASSAGE_CHARACTERS = 250  # of a short passage: Chinese has that few
 
 
@@ -71,6 +75,7 @@ class SourceReader:
 
     def __init__(self, entry_passages: EntryPassages, contents: Contents) -> None:
         self._entry_passages = entry_passages
+        self._short_passages = functools.lru_cache(_KEPT_TEXTS)(entry_passages)  # both legs ask for the same ones
         self._contents = contents
 
     async def changes(self, connection: Connection, table: str, events: Sequence[RecordedEvent]) -> SourceChanges:
@@ -87,8 +92,11 @@ class SourceReader:
     async def _passages(self, source: Source) -> Sequence[Passage]:
         if source.content_sha256 is not None:
             return (await self._contents(source.tenant, source.content_sha256)).passages
+        body = source.body or ""
+        if len(body) <= QUICK_CHARACTERS:
+            return self._short_passages(source.title, body)
         # On a thread: cutting a long text takes seconds, and the event loop has leases to renew.
-        return await asyncio.to_thread(self._entry_passages, source.title, source.body or "")
+        return await asyncio.to_thread(self._entry_passages, source.title, body)
 
 
 def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ from domain.shared.text import Analyzer
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, Projection
 from projections.search.source_rows import SEARCHED_EVENTS, SOURCES, SOURCES_DDL
-from projections.search.sources import Chunk, SourceChanges, SourceReader, chunk_columns, weight
+from projections.search.sources import QUICK_CHARACTERS, Chunk, SourceChanges, SourceReader, chunk_columns, weight
 from projections.search.statements import statement
 
 _LONGEST_TERM_COUNT = 32_767  # smallint
@@ -32,6 +32,8 @@ class SearchTextLeg(Projection):
     TABLES: ClassVar[tuple[str, ...]] = ("sources", "chunks", "postings", "tags", "terms", "stats")
     LANES: ClassVar[int] = 2
     BATCH: ClassVar[int] = 500
+    IS_PIPELINED: ClassVar[bool] = True
+    IS_HEAVY: ClassVar[bool] = True
 
     def __init__(self, analyzer: Analyzer, sources: SourceReader) -> None:
         self._analyzer = analyzer
@@ -50,6 +52,8 @@ class SearchTextLeg(Projection):
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
     ) -> _Prepared:
         changes = await self._sources.changes(connection, generation.table("sources"), events)
+        if sum(len(chunk.passage.text) for chunk in changes.chunks) <= QUICK_CHARACTERS:
+            return _Prepared(changes, self._counts(changes.chunks))
         # On a thread: the analysis of a book takes seconds, and the event loop has leases to renew.
         return _Prepared(changes, await asyncio.to_thread(self._counts, changes.chunks))
 

@@ -26,7 +26,7 @@ with wanted as (
     select tenant, %(model)s, content_hash, content from missing order by tenant, content_hash
     on conflict do nothing
 )
-select count(*) from missing
+select tenant, content_hash from missing
 """
 
 
@@ -41,6 +41,8 @@ class SearchVectorLeg(Projection):
     TABLES: ClassVar[tuple[str, ...]] = ("sources", "vectors", "vector_tags", "vector_stats")
     LANES: ClassVar[int] = 2
     BATCH: ClassVar[int] = 200
+    IS_PIPELINED: ClassVar[bool] = True
+    IS_HEAVY: ClassVar[bool] = True
 
     def __init__(self, model: EmbeddingModel, sources: SourceReader, wake_embedder: Callable[[], None]) -> None:
         self._model = model
@@ -64,16 +66,20 @@ class SearchVectorLeg(Projection):
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
     ) -> SourceChanges:
         changes = await self._sources.changes(connection, generation.table("sources"), events)
+        keys = [(chunk.source.tenant, chunk.content_hash) for chunk in changes.chunks]
         parameters = {
-            "tenants": [chunk.source.tenant for chunk in changes.chunks],
-            "content_hashes": [chunk.content_hash for chunk in changes.chunks],
+            "tenants": [tenant for tenant, _ in keys],
+            "content_hashes": [content_hash for _, content_hash in keys],
             "contents": [chunk.passage.embedded for chunk in changes.chunks],
             "model": self._model.key,
         }
-        row = await (await connection.execute(_REQUEST, parameters)).fetchone()
-        if row is not None and row[0]:
+        missing = set(await (await connection.execute(_REQUEST, parameters)).fetchall())
+        if missing:
             self._wake_embedder()
-            raise NotReadyError(f"{row[0]} passages wait for their vectors")
+            waiting = [
+                chunk.source.event_position for chunk, key in zip(changes.chunks, keys, strict=True) if key in missing
+            ]
+            raise NotReadyError(f"{len(missing)} passages wait for their vectors", ready_to=min(waiting) - 1)
         return changes
 
     async def apply(
@@ -88,7 +94,7 @@ class SearchVectorLeg(Projection):
         added = await connection.execute(
             statement("vector_add").format(**tables), chunk_columns(prepared.chunks) | {"model": self._model.key}
         )
-        if added.rowcount != len(prepared.chunks):
+        if len(await added.fetchall()) != len(prepared.chunks):
             raise NotReadyError("a vector was evicted from the cache in between")
         counts.update(chunk.source.tenant for chunk in prepared.chunks)
         await _count(connection, tables, counts)

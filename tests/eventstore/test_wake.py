@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from eventstore.wake import WakeListener, WakeSender
+from eventstore.wake import CHANNEL, WakeListener, WakeSender
 from tests.fixtures.engine import running
 
 
@@ -13,7 +13,7 @@ async def woken(settings):
     """Sender and listener at work, and the event that is set by every wake-up."""
     event = asyncio.Event()
     sender = WakeSender(settings.role_url("varve_writer"))
-    listener = WakeListener(settings.role_url("varve_projector"), event.set)
+    listener = WakeListener(settings.role_url("varve_projector"), {CHANNEL: event.set})
     async with running(sender.run()), running(listener.run()):
         await until_set(event)  # the listener calls back once when it is connected
         event.clear()

@@ -115,16 +115,37 @@ class Paused(Counted):
 
 
 class Waiting(Counted):
-    """Is not ready until it is told so."""
+    """Is ready up to a position; counts how often it was asked."""
 
     NAME: ClassVar[str] = "waiting"
 
     def __init__(self) -> None:
-        self.is_ready = False
+        self.ready_to = 0
+        self.asked = 0
 
     async def prepare(self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]) -> None:
-        if not self.is_ready:
-            raise NotReadyError("told to wait")
+        self.asked += 1
+        if events[-1].position > self.ready_to:
+            raise NotReadyError("told to wait", self.ready_to)
+
+
+class Heavy(Counted):
+    """Is much work; keeps how many of such lanes were at it at once."""
+
+    IS_HEAVY: ClassVar[bool] = True
+    SECONDS: ClassVar[float] = 0.05
+
+    running: ClassVar[int] = 0
+    most: ClassVar[int] = 0
+
+    async def apply(
+        self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: Any
+    ) -> None:
+        Heavy.running += 1
+        Heavy.most = max(Heavy.most, Heavy.running)
+        await asyncio.sleep(self.SECONDS)
+        await super().apply(connection, generation, events, prepared)
+        Heavy.running -= 1
 
 
 class Failing(Counted):

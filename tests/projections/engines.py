@@ -76,6 +76,7 @@ def lane_of(projection: Projection, lease: LaneLease, pool: AsyncConnectionPool[
         pool=pool,
         shared_log=SharedLog(pool, LogReader(event_types()), 100),
         checkpoints=Checkpoints(pool),
+        turns=asyncio.Semaphore(1),
         poll_seconds=0.1,
         on_step=lambda _: None,
     )

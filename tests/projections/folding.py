@@ -69,6 +69,7 @@ def _lane(pool: Pool, projection: Projection, lease: LaneLease, windows: SharedL
         pool=pool,
         shared_log=windows,
         checkpoints=Checkpoints(pool),
+        turns=asyncio.Semaphore(1),
         poll_seconds=1,
         on_step=lambda _: None,
     )

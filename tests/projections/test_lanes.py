@@ -10,14 +10,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from eventstore.log import head
+from eventstore.wake import READY_CHANNEL
 from projections.engine import LEASE_SECONDS
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from tests.fixtures.http import process_environment
 from tests.projections.comparing import rebuild, stored_tables
-from tests.projections.counting import Counted, Failing, Paused, Waiting, counts, slowly
+from tests.projections.counting import Counted, Failing, Heavy, Paused, Waiting, counts, slowly
 from tests.projections.engines import CONNECTIONS, engine_of, lanes, live_generation, until, until_caught_up
 from tests.projections.folding import variant
 from tests.projections.sending import create, create_many
+from varve.bootstrap import open_engine
 
 TAKEOVER_SECONDS = 5.0
 
@@ -114,9 +117,78 @@ async def test_a_projection_that_is_not_ready_holds_up_no_other(settings, platfo
         await until_caught_up(admin, ["counted"])
         (lane,) = await lanes(admin, "waiting")
         assert (lane["position"], lane["failures"], lane["error"]) == (0, 0, None)
-        waiting.is_ready = True
+        waiting.ready_to = sys.maxsize
         await until_caught_up(admin, ["waiting"])
     assert await counts(admin, "waiting") == await counts(admin, "counted") == {"acme": 5}
+
+
+async def test_what_is_ready_is_applied_while_the_rest_waits(settings, platform, admin):
+    waiting = Waiting()
+    async with engine_of(settings, [waiting]):
+        waiting.ready_to = await head(admin) + 3
+        await create_many(platform, 5)
+
+        async def has_three() -> bool:
+            return await counts(admin, "waiting") == {"acme": 3}
+
+        await until(has_three, "three entries are counted")
+        (lane,) = await lanes(admin, "waiting")
+        assert (lane["position"], lane["failures"], lane["error"]) == (waiting.ready_to, 0, None)
+        waiting.ready_to = sys.maxsize
+        await until_caught_up(admin, ["waiting"])
+    assert await counts(admin, "waiting") == {"acme": 5}
+
+
+async def test_a_lane_that_waits_tries_again_when_something_was_made_and_not_for_more_events(
+    settings, platform, admin, monkeypatch
+):
+    monkeypatch.setattr("projections.lane._NOT_READY_SECONDS", 60)
+    waiting = Waiting()
+
+    async def was_asked() -> bool:
+        return waiting.asked > 0
+
+    async with engine_of(settings, [waiting, Counted()]):
+        await create_many(platform, 5)
+        await until(was_asked, "the events were looked at")
+        asked = waiting.asked
+        for _ in range(5):
+            await create(platform)
+            await until_caught_up(admin, ["counted"])
+        assert waiting.asked == asked
+        waiting.ready_to = sys.maxsize
+        await admin.execute("select pg_notify(%s, '')", (READY_CHANNEL,))
+        await until_caught_up(admin, ["waiting"])
+    assert await counts(admin, "waiting") == {"acme": 10}
+
+
+@pytest.mark.parametrize(("is_heavy", "most"), [(True, 1), (False, 2)])
+async def test_live_lanes_of_heavy_projections_take_turns(settings, platform, admin, monkeypatch, is_heavy, most):
+    monkeypatch.setattr("projections.engine.os.cpu_count", lambda: 2)
+    monkeypatch.setattr(Heavy, "most", 0)
+    names = ["one", "other"]
+    both = [type(f"Heavy{name}", (Heavy,), {"NAME": name, "IS_HEAVY": is_heavy})() for name in names]
+    async with engine_of(settings, both):
+        await until_caught_up(admin, names)
+        for _ in range(3):
+            await create_many(platform, 5)
+            await until_caught_up(admin, names)
+    assert Heavy.most == most
+    assert await counts(admin, "one") == await counts(admin, "other") == {"acme": 15}
+
+
+async def test_many_wake_ups_in_a_moment_are_few(settings):
+    woken = []
+    async with open_engine(settings) as engine:
+        wake_lanes = engine._wake_lanes
+        engine._wake_lanes = lambda: (woken.append(time.monotonic()), wake_lanes())
+        for _ in range(100):
+            engine.wake()
+            await asyncio.sleep(0.001)
+        last = time.monotonic()
+        await asyncio.sleep(0.05)
+    assert 2 <= len(woken) < 50
+    assert woken[-1] >= last - 0.001  # what the last wake-up told of was looked at after it
 
 
 async def test_a_fold_that_fails_stops_its_own_lane_says_why_and_goes_on_when_it_is_mended(settings, platform, admin):
