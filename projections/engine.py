@@ -42,7 +42,7 @@ LEASE_SECONDS = 3.0
 _HEARTBEAT_SECONDS = 0.75
 _BEATS_TO_TIDY = 4
 """Lanes are split and merged, and old generations dropped, once in so many heartbeats."""
-_WAKE_SECONDS = 0.01
+_WAKE_SECONDS = 0.015
 """Between two wake-ups, at the least: lanes that are woken together read the log together, and commit less often."""
 _POLL_SECONDS = 15.0
 """Notifications and heartbeats wake lanes; they look by themselves in case both were lost."""

@@ -70,7 +70,7 @@ class Lane:
     A batch that fails is halved until the events that fail are alone. Such an event is tried again a few times and then
     parked; later ones of its partition wait behind it, and everything else goes on.
 
-    A live lane of a heavy projection waits for one of the process's `turns` before each batch, and begins them at a
+    A live lane of a heavy projection waits for one of the process's `turns` before it writes, and begins batches at a
     slower pace: of many events more go with each commit, and what is quick finds a processor free.
 
     `on_step` is told each named point that a crash may fall on; the fault tests die there.
@@ -306,21 +306,20 @@ class Lane:
         if not events and not aside:
             await self._checkpoints.move(self._lease, self._position, to)
             return
-        turn = self._turns if self._is_heavy else contextlib.nullcontext()
-        async with turn, self._pool.connection() as connection:
-            with (
-                tracer.start_as_current_span("projection.batch", links=_links(events)) as span,
-                measured(batch_duration, {"varve.projection": self._projection.NAME}),
-            ):
-                span.set_attribute("varve.projection", self._projection.NAME)
-                span.set_attribute("varve.events", len(events))
-                prepared = await self._prepared(connection, events)
-                async with self._transaction(connection):
-                    if events:
-                        await self._projection.apply(connection, self._lease.tables, events, prepared)
-                    await park(connection, self._lease, aside)
-                    self._on_step("rows_written")
-                    await advance(connection, self._lease, self._position, to)
+        with (
+            tracer.start_as_current_span("projection.batch", links=_links(events)) as span,
+            measured(batch_duration, {"varve.projection": self._projection.NAME}),
+        ):
+            span.set_attribute("varve.projection", self._projection.NAME)
+            span.set_attribute("varve.events", len(events))
+            prepared = await self._prepared(events)
+            turn = self._turns if self._is_heavy else contextlib.nullcontext()
+            async with turn, self._pool.connection() as connection, self._transaction(connection):
+                if events:
+                    await self._projection.apply(connection, self._lease.tables, events, prepared)
+                await park(connection, self._lease, aside)
+                self._on_step("rows_written")
+                await advance(connection, self._lease, self._position, to)
         self._projection.committed()
         batch_events.record(len(events), {"varve.projection": self._projection.NAME})
         log.debug("projection.applied", projection=self._projection.NAME, events=len(events), position=to)
@@ -328,8 +327,12 @@ class Lane:
     def _transaction(self, connection: Connection) -> AbstractAsyncContextManager[Any]:
         return pipelined_transaction(connection) if self._projection.IS_PIPELINED else connection.transaction()
 
-    async def _prepared(self, connection: Connection, events: Sequence[RecordedEvent]) -> Any:
-        return await self._projection.prepare(connection, self._lease.tables, events) if events else None
+    async def _prepared(self, events: Sequence[RecordedEvent]) -> Any:
+        """Have the projection fetch what it needs, on a connection that is free while the batch waits for its turn."""
+        if not events:
+            return None
+        async with self._pool.connection() as connection:
+            return await self._projection.prepare(connection, self._lease.tables, events)
 
     async def _note_poison(self, tenant: str, position: int, partition: str, error: Exception) -> None:
         """Wait before an event that failed by itself is tried again, or have it parked.
@@ -397,14 +400,13 @@ class Lane:
 
     async def _write_parked(self, position: int, event: RecordedEvent | None) -> None:
         """Apply one parked event, unless it was voided or skipped since; either way it is parked no more."""
-        async with self._pool.connection() as connection:
-            events = [event] if event is not None and position not in self._skipped else []
-            prepared = await self._prepared(connection, events)
-            async with connection.transaction():
-                await hold(connection, self._lease)
-                if events:
-                    await self._projection.apply(connection, self._lease.tables, events, prepared)
-                await remove(connection, self._lease, [position])
+        events = [event] if event is not None and position not in self._skipped else []
+        prepared = await self._prepared(events)
+        async with self._pool.connection() as connection, connection.transaction():
+            await hold(connection, self._lease)
+            if events:
+                await self._projection.apply(connection, self._lease.tables, events, prepared)
+            await remove(connection, self._lease, [position])
         self._projection.committed()
 
     async def _note_retry(self, partition: str, position: int, error: Exception) -> None:

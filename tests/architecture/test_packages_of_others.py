@@ -17,7 +17,7 @@ ONLY_IN: dict[str, dict[str, str]] = {
     "starlette": {"api": "what FastAPI stands on"},
     "joserfc": {"api.tokens": "one module knows how tokens are signed"},
     "uvicorn": {"varve.processes": "the web server is started in code"},
-    "uvloop": {"varve.processes": "the loop of the web server"},
+    "uvloop": {"varve.processes": "the loop of the web server", "workers.broker": "the loop of the actors"},
     "dramatiq": {
         "workers": "the broker, its middleware and the actors",
         "varve.processes": "each process declares its actors on the broker that it is given",
