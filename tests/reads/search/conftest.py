@@ -19,12 +19,15 @@ _DATABASE = "search_sql"
 def created_index(services: ServiceUrls) -> Iterator[SearchIndex]:
     with psycopg.connect(services.admin_database_url, autocommit=True) as administrator:
         administrator.execute(f"create database {_DATABASE}")
-    url = services.admin_database_url.replace("/postgres?", f"/{_DATABASE}?")
-    migrate_now(Settings(database_url=url, secret_key=SECRET_KEY))
-    with psycopg.connect(make_conninfo(url), autocommit=True) as connection:
-        index = SearchIndex(connection)
-        index.create()
-        yield index
+        try:
+            url = services.admin_database_url.replace("/postgres?", f"/{_DATABASE}?")
+            migrate_now(Settings(database_url=url, secret_key=SECRET_KEY))
+            with psycopg.connect(make_conninfo(url), autocommit=True) as connection:
+                index = SearchIndex(connection)
+                index.create()
+                yield index
+        finally:  # a run in several processes may come back to the folder
+            administrator.execute(f"drop database {_DATABASE} with (force)")
 
 
 @pytest.fixture
