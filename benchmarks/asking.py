@@ -32,7 +32,7 @@ from varve.client import open_client
 from varve.settings import Settings
 
 _TENANT, _USER = "reads", "benchmark"
-_ENTRIES = 5_000
+_ENTRIES = 15_000
 _MODEL = "knowledge_entry_list"
 _LEAST = {"cached": 0.75, "uncached": 0.8}
 _SCANS = "select seq_scan + coalesce(idx_scan, 0) from pg_stat_user_tables where schemaname || '.' || relname = %s"

@@ -20,6 +20,7 @@ from eventstore.pipelines import pipelined_transaction
 from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, SlotRange, slot_of
 from projections.checkpoints import Checkpoints
+from projections.courtesy import Courtesy
 from projections.definition import Connection, NotReadyError, Projection
 from projections.generations import index_when_filled
 from projections.leases import (
@@ -230,14 +231,14 @@ class Lane:
         by = self._projection.PARTITIONED_BY
         is_everything = len(self._slots) == SLOTS or by is None
         slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
-        position, began, told = 0, time.monotonic(), 0.0
+        position, began, told, courtesy = 0, time.monotonic(), 0.0, Courtesy()
         stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
         async with contextlib.aclosing(stretches) as windows:
             async for window in windows:
                 for start in range(0, len(window.events), _FOLDED_AT_ONCE):
                     some = window.events[start : start + _FOLDED_AT_ONCE]
                     bulk.add([event for event in some if self._takes(event)])
-                    await asyncio.sleep(0)  # other lanes, and the leases, have their turn
+                    await courtesy.rest()  # other lanes, the leases and other processes have their turn
                 position = window.scanned_to
                 if bulk.size >= _MOST_FILLED_ROWS or time.monotonic() - began > _MOST_FILLED_SECONDS:
                     break

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from varve.start_reading(%(reading_tenant)s, %(reading_models)s::text[], %(readi
 left join lateral (select true as is_row, question.* from ({sql}) question) q on true
 """
 _SET = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) s (name, value)"
+_KEPT_STATEMENTS = 500  # of some kilobytes
 _COLUMNS_BEFORE = 2
 """The columns of an answer that are not the question's: what it is of, and whether there is a row."""
 
@@ -114,10 +116,15 @@ def statement_of(
     question: Question, tenant: str, generations: Mapping[str, int], as_of: UUID | None = None
 ) -> tuple[str, Mapping[str, Any]]:
     """Return the statement that asks `question` of some generations, and its parameters."""
-    tables = {model: _Tables(Generation(model, number, as_of)) for model, number in generations.items()}
     models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
     of = {"reading_tenant": tenant, "reading_models": models, "reading_as_of": as_of}
-    return _ASK.format(sql=question.sql.format_map(tables)), {**of, **question.parameters}
+    return _sql(question.sql, tuple(generations.items()), as_of), {**of, **question.parameters}
+
+
+@lru_cache(_KEPT_STATEMENTS)
+def _sql(question: str, generations: tuple[tuple[str, int], ...], as_of: UUID | None) -> str:
+    tables = {model: _Tables(Generation(model, number, as_of)) for model, number in generations}
+    return _ASK.format(sql=question.format_map(tables))
 
 
 def _rows(rows: Sequence[dict[str, Any]], reading: str) -> Rows:

@@ -20,6 +20,7 @@ class Counted(Projection):
     EVENTS: ClassVar[frozenset[type[Event]]] = frozenset(ENTRY_EVENTS)
     TABLES: ClassVar[tuple[str, ...]] = ("counts",)
     DDL: ClassVar[str] = "create table {counts} (tenant text primary key, n bigint not null)"
+    IS_PIPELINED: ClassVar[bool] = True
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: Any
