@@ -14,6 +14,7 @@ import structlog
 from opentelemetry import propagate, trace
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.decoding import collection_put_off
 from eventstore.log import UndecodableEvent, UnknownEvent
 from eventstore.metrics import measured
 from eventstore.pipelines import pipelined_transaction
@@ -233,19 +234,20 @@ class Lane:
         slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
         position, began, told, courtesy = 0, time.monotonic(), 0.0, Courtesy()
         stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
-        async with contextlib.aclosing(stretches) as windows:
-            async for window in windows:
-                for start in range(0, len(window.events), _FOLDED_AT_ONCE):
-                    some = window.events[start : start + _FOLDED_AT_ONCE]
-                    bulk.add([event for event in some if self._takes(event)])
-                    await courtesy.rest()  # other lanes, the leases and other processes have their turn
-                position = window.scanned_to
-                if bulk.size >= _MOST_FILLED_ROWS or time.monotonic() - began > _MOST_FILLED_SECONDS:
-                    break
-                if time.monotonic() - told > 1:
-                    told = time.monotonic()
-                    async with self._pool.connection() as connection:
-                        await note_progress(connection, self._lease, position)
+        with collection_put_off():  # it would go through all rows, which stay, again and again
+            async with contextlib.aclosing(stretches) as windows:
+                async for window in windows:
+                    for start in range(0, len(window.events), _FOLDED_AT_ONCE):
+                        some = window.events[start : start + _FOLDED_AT_ONCE]
+                        bulk.add([event for event in some if self._takes(event)])
+                        await courtesy.rest()  # other lanes, the leases and other processes have their turn
+                    position = window.scanned_to
+                    if bulk.size >= _MOST_FILLED_ROWS or time.monotonic() - began > _MOST_FILLED_SECONDS:
+                        break
+                    if time.monotonic() - told > 1:
+                        told = time.monotonic()
+                        async with self._pool.connection() as connection:
+                            await note_progress(connection, self._lease, position)
         async with self._pool.connection() as connection, connection.transaction():
             await bulk.write(connection, self._lease.tables)
             self._on_step("rows_written")

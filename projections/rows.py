@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
+from functools import cache
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -113,6 +115,18 @@ class KeyedRows(Generic[R]):
     async def insert(self, connection: Connection, table: str, rows: Iterable[R]) -> None:
         """Insert `rows`, none of which is there."""
         await write_rows(connection, table, self._columns, rows)
+
+
+def changed(row: R, **changes: Any) -> R:
+    """Return a copy of a row, a dataclass, with some of its fields changed: `dataclasses.replace` in half the time."""
+    names, values = _fields_of(type(row))  # type: ignore[arg-type]  # a class is hashable
+    return type(row)(**(dict(zip(names, values(row), strict=True)) | changes))
+
+
+@cache
+def _fields_of(row_type: type[Any]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    names = tuple(field.name for field in fields(row_type))
+    return names, attrgetter(*names)
 
 
 def fold_into(

@@ -1,6 +1,6 @@
 """KnowledgeEntryListView: one row for each entry, as lists, filters and look-ups need it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
@@ -18,7 +18,7 @@ from domain.shared.events import Event
 from eventstore.records import JsonObject, RecordedEvent
 from eventstore.voiding import EventVoided
 from projections.keyed import Following, StreamProjection
-from projections.rows import KeyedRows
+from projections.rows import KeyedRows, changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +115,21 @@ def fold(row: EntryRow | None, recorded: RecordedEvent) -> EntryRow | None:
         )
     if row is None:
         return None
-    row = replace(row, version=recorded.version, position=recorded.position, updated_at=recorded.recorded_at)
+    at = {"version": recorded.version, "position": recorded.position, "updated_at": recorded.recorded_at}
     match event:
         case KnowledgeEntryUpdated():
             described = event.model_dump(exclude={"entry_id", "changed", "tags", "visibility"})
-            return replace(row, **described, visibility=event.visibility.value, tags=list(event.tags))
+            return changed(row, **at, **described, visibility=event.visibility.value, tags=list(event.tags))
         case KnowledgeEntryDeleted():
-            return replace(row, is_active=False)
+            return changed(row, **at, is_active=False)
         case KnowledgeEntryRestored():
-            return replace(row, is_active=True)
+            return changed(row, **at, is_active=True)
         case KnowledgeEntryLinked():
-            return replace(row, links=[*row.links, _link(event)])
+            return changed(row, **at, links=[*row.links, _link(event)])
         case KnowledgeEntryUnlinked():
-            return replace(row, links=[link for link in row.links if link != _link(event)])
+            return changed(row, **at, links=[link for link in row.links if link != _link(event)])
         case _:
-            return row
+            return changed(row, **at)
 
 
 def _link(event: KnowledgeEntryLinked | KnowledgeEntryUnlinked) -> JsonObject:
