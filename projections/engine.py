@@ -28,6 +28,7 @@ from projections.leases import (
     acquire,
     end_sessions,
     give_back,
+    late_owners,
     part_of,
     release,
     renew,
@@ -128,9 +129,7 @@ class Engine:
             self._beats += 1
             if is_tidying:
                 await adjust(connection, self._projections)
-            async with connection.pipeline():  # one transaction: one commit
-                share = await part_of(connection, self._owner, self._known, LEASE_SECONDS)
-                renewed = await renew(connection, self._owner, LEASE_SECONDS)
+            share, renewed = await self._renewed(connection)
             held = await self._shared_out(connection, renewed, share)
             if share.has_free:
                 held += await self._take(connection, share, len(held))
@@ -138,11 +137,30 @@ class Engine:
             if is_tidying:
                 await drop_superfluous(connection, self._projections)
 
+    async def _renewed(self, connection: Connection) -> tuple[Share, list[LaneLease]]:
+        """Say that this worker is here, and prolong what it has.
+
+        A worker that was stopped in the middle of a swap keeps lanes of others locked. Whoever waited for it at a
+        heartbeat would not take over its lanes, nor end its sessions; so such lanes are let go.
+        """
+        try:
+            return await self._renew(connection, waits=True)
+        except psycopg.errors.LockNotAvailable:
+            log.warning("engine.lanes_are_locked")
+            return await self._renew(connection, waits=False)
+
+    async def _renew(self, connection: Connection, *, waits: bool) -> tuple[Share, list[LaneLease]]:
+        async with connection.pipeline():  # one transaction: one commit
+            share = await part_of(connection, self._owner, self._known, LEASE_SECONDS)
+            return share, await renew(connection, self._owner, LEASE_SECONDS, waits=waits)
+
     async def _take(self, connection: Connection, share: Share, held: int) -> list[LaneLease]:
         """Take lanes that nobody holds, up to this worker's share, and end the sessions of whoever had them."""
         most = max(0, share.lanes - held)
+        late = await late_owners(connection)
         taken = await acquire(connection, self._owner, self._known, LEASE_SECONDS, most=most, alone=share.alone)
-        await end_sessions(connection, {lease.former_owner for lease in taken if lease.former_owner} - {self._owner})
+        late |= {lease.former_owner for lease in taken if lease.former_owner}
+        await end_sessions(connection, late - {self._owner})
         return taken
 
     async def _follow_definitions(self, connection: Connection) -> None:
@@ -152,7 +170,10 @@ class Engine:
             await set_lanes(connection, self._projections.values())
         elif now < self._definitions_due:
             return
-        waiting = await ensure_live(connection, self._projections.values())
+        try:
+            waiting = await ensure_live(connection, self._projections.values())
+        except psycopg.errors.LockNotAvailable:
+            return  # somebody else is at it, or was stopped at it: what follows takes that one's place
         if waiting - self._waiting:
             log.warning("projection.other_code_runs", projections=sorted(waiting - self._waiting))
         self._waiting = waiting

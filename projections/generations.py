@@ -116,10 +116,14 @@ async def ensure_live(connection: Connection, projections: Collection[Projection
     A projection that has no generation gets its first one. Where newer code has changed it, the next one is filled;
     what the older code has made is read, and run by workers of that code, until it has caught up. A reactor has no
     tables: newer code goes on where older code was.
+
+    Raises:
+        LockNotAvailable: another worker is at it.
     """
     turns = await turns_of(connection, projections)
     if any(turn in {Turn.FIRST, Turn.NEXT} for turn in turns.values()):
         async with connection.transaction():
+            await connection.execute("set local lock_timeout = '1s'")
             await connection.execute(LOCK)
             turns = await turns_of(connection, projections)  # another worker may have done it meanwhile
             for projection in projections:

@@ -1,9 +1,11 @@
 """Gives each generation as many lanes as it is to have: splits and merges ranges of slots, in place."""
 
+import contextlib
 from collections.abc import Collection
 from itertools import pairwise
 from typing import NamedTuple
 
+import psycopg
 import structlog
 from psycopg.rows import args_row
 
@@ -82,20 +84,26 @@ def merged(lanes: Collection[Span], wanted: int) -> list[Span]:
 async def adjust(connection: Connection, projections: Collection[str]) -> None:
     """Split and merge the lanes of generations that have other than they are to have.
 
-    Lanes at unequal positions stay apart, and are looked at again the next time.
+    Lanes at unequal positions stay apart, and those that somebody keeps locked stay as they are; both are looked at
+    again the next time.
     """
     cursor = await connection.execute(_MISFITS, {"projections": list(projections)}, prepare=True)
     for projection, generation, wanted in await cursor.fetchall():
-        parameters = {"projection": projection, "generation": generation}
-        async with connection.transaction():
-            await connection.execute("set local lock_timeout = '1s'")
-            await connection.execute(_LOCK, parameters)
-            cursor = connection.cursor(row_factory=args_row(Span))
-            before = await (await cursor.execute(_LANES, parameters)).fetchall()
-            after = split(before, wanted) if len(before) < wanted else merged(before, wanted)
-            await _change(connection, parameters, set(before), set(after))
-        if len(after) != len(before):
-            log.info("projection.lanes_changed", projection=projection, generation=generation, lanes=len(after))
+        with contextlib.suppress(psycopg.errors.LockNotAvailable):
+            await _fit(connection, projection, generation, wanted)
+
+
+async def _fit(connection: Connection, projection: str, generation: int, wanted: int) -> None:
+    parameters: dict[str, str | int] = {"projection": projection, "generation": generation}
+    async with connection.transaction():
+        await connection.execute("set local lock_timeout = '1s'")
+        await connection.execute(_LOCK, parameters)
+        cursor = connection.cursor(row_factory=args_row(Span))
+        before = await (await cursor.execute(_LANES, parameters)).fetchall()
+        after = split(before, wanted) if len(before) < wanted else merged(before, wanted)
+        await _change(connection, parameters, set(before), set(after))
+    if len(after) != len(before):
+        log.info("projection.lanes_changed", projection=projection, generation=generation, lanes=len(after))
 
 
 async def _change(

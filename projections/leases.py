@@ -94,6 +94,8 @@ class Share:
     has_free: bool
 
 
+_LONGEST_WAIT = "500ms"
+"""For a lock at a heartbeat."""
 _RATE_SECONDS = 10.0
 """Over about so long a lane's rate is averaged."""
 
@@ -173,7 +175,7 @@ with mine as (
     where l.owner = %(owner)s and l.leased_until > clock_timestamp()
       and g.status in ('live', 'building') and g.paused_at is null
     order by 1, 2, 3
-    for no key update of l
+    for no key update of l {{locked}}
 )
 update varve.leases l
 set leased_until = clock_timestamp() + make_interval(secs => %(seconds)s), renewed_at = clock_timestamp(),
@@ -185,6 +187,7 @@ where (l.projection, l.generation, l.first_slot) = (mine.projection, mine.genera
   and (g.projection, g.generation) = (l.projection, l.generation)
 returning {_LEASE.format(former_owner="null", lane="mine")}
 """
+_LATE = "select distinct owner from varve.leases where owner is not null and leased_until < clock_timestamp()"
 _RELEASE = "update varve.leases set leased_until = null, owner = null where owner = %s"
 _TERMINATE = """
 select pg_terminate_backend(pid) from pg_stat_activity
@@ -284,6 +287,12 @@ async def give_back(connection: Connection, lease: LaneLease) -> None:
     await connection.execute(_GIVE_BACK, _lane(lease))
 
 
+async def late_owners(connection: Connection) -> set[str]:
+    """Return whose leases ran out and were taken by nobody yet: some may be locked by them, and so out of reach."""
+    cursor = await connection.execute(_LATE, prepare=True)
+    return {owner for (owner,) in await cursor.fetchall()}
+
+
 async def end_sessions(connection: Connection, owners: Collection[str]) -> None:
     """End the database sessions of workers whose leases ran out: a stopped one may hold locks on the lanes' rows.
 
@@ -295,10 +304,23 @@ async def end_sessions(connection: Connection, owners: Collection[str]) -> None:
         await connection.execute(_TERMINATE, (list(owners),))
 
 
-async def renew(connection: Connection, owner: str, seconds: float) -> list[LaneLease]:
-    """Prolong the leases of `owner` and return those that it still has."""
+async def renew(connection: Connection, owner: str, seconds: float, *, waits: bool) -> list[LaneLease]:
+    """Prolong the leases of `owner` and return those that it still has, or all but those that somebody keeps locked.
+
+    Args:
+        connection: as the projector.
+        owner: the worker.
+        seconds: from now on.
+        waits: whether to wait for whoever has locked one, which is a swap, or a worker that was stopped in one.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: `waits`, and that was too long.
+    """
     cursor = connection.cursor(row_factory=class_row(LaneLease))
-    await cursor.execute(_RENEW, {"owner": owner, "seconds": seconds})
+    if waits:
+        await connection.execute("select set_config('lock_timeout', %s, true)", (_LONGEST_WAIT,), prepare=True)
+    renewing = _RENEW.format(locked="" if waits else "skip locked")
+    await cursor.execute(renewing, {"owner": owner, "seconds": seconds}, prepare=True)
     return await cursor.fetchall()
 
 

@@ -7,14 +7,17 @@ import sys
 import time
 from contextlib import asynccontextmanager, suppress
 
+import psycopg
 import pytest
 
+from projections.generations import ensure_live
 from tests.fixtures.http import process_environment
 from tests.fixtures.processes import is_stopped
-from tests.projections.counting import Listed, logged_positions, positions
-from tests.projections.engines import engine_of, lanes, until, until_caught_up
+from tests.projections.counting import Listed, logged_positions, named, positions
+from tests.projections.engines import engine_of, lanes, leased, until, until_caught_up
 from tests.projections.sending import create_many
 from tests.projections.stopping_process import FIRST_POSITION, POINTS
+from varve.pools import open_pool
 
 TAKEOVER_SECONDS = 5.0
 _TAKEN = ("owner", "fence", "position", "advanced_at")
@@ -81,3 +84,26 @@ async def test_what_it_had_begun_is_never_written_and_its_lane_is_taken_over_in_
             await create_many(platform, 5)
             await until_caught_up(admin, ["listed"])
             assert await positions(admin, "listed") == await logged_positions(admin)
+
+
+async def test_one_that_keeps_all_lanes_locked_holds_up_nobody(settings, platform, admin):
+    """Stopped in the middle of a swap, that is."""
+    theirs, ours = named("theirs"), named("ours")
+
+    async def is_ours() -> bool:
+        return all(lane["owner"] == owner for lane in await lanes(admin, "theirs", "ours"))
+
+    async with open_pool(settings, "varve_projector", 2, application_name="the stopped one") as pool:
+        async with pool.connection() as connection:
+            await ensure_live(connection, [theirs, ours])
+        await leased(pool, theirs, "the stopped one", 2.0)
+        async with engine_of(settings, [theirs, ours]) as owner, pool.connection() as connection:
+            await until_caught_up(admin, ["ours"])
+            await connection.execute("set idle_in_transaction_session_timeout = 0")  # as after a pipeline (0011)
+            await connection.execute("begin")
+            await connection.execute("select from varve.leases for update")
+            await until(is_ours, "both lanes are the engine's")
+            await create_many(platform, 5)
+            await until_caught_up(admin, ["theirs", "ours"])
+            with suppress(psycopg.Error):  # it was ended
+                await connection.rollback()
