@@ -157,7 +157,7 @@ class Engine:
     async def _take(self, connection: Connection, share: Share, held: int) -> list[LaneLease]:
         """Take lanes that nobody holds, up to this worker's share, and end the sessions of whoever had them."""
         most = max(0, share.lanes - held)
-        late = await late_owners(connection)
+        late = await late_owners(connection, LEASE_SECONDS)
         taken = await acquire(connection, self._owner, self._known, LEASE_SECONDS, most=most, alone=share.alone)
         late |= {lease.former_owner for lease in taken if lease.former_owner}
         await end_sessions(connection, late - {self._owner})

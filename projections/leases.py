@@ -187,7 +187,14 @@ where (l.projection, l.generation, l.first_slot) = (mine.projection, mine.genera
   and (g.projection, g.generation) = (l.projection, l.generation)
 returning {_LEASE.format(former_owner="null", lane="mine")}
 """
-_LATE = "select distinct owner from varve.leases where owner is not null and leased_until < clock_timestamp()"
+# Leases of what is paused or no longer live run out, too: their owners are well as long as they say so.
+_LATE = """
+select distinct l.owner from varve.leases l join varve.generations g using (projection, generation)
+where l.owner is not null and l.leased_until < clock_timestamp()
+  and g.status in ('live', 'building') and g.paused_at is null
+  and not exists (select from varve.workers w
+                  where w.owner = l.owner and w.seen_at > clock_timestamp() - make_interval(secs => %s))
+"""
 _RELEASE = "update varve.leases set leased_until = null, owner = null where owner = %s"
 _TERMINATE = """
 select pg_terminate_backend(pid) from pg_stat_activity
@@ -287,9 +294,9 @@ async def give_back(connection: Connection, lease: LaneLease) -> None:
     await connection.execute(_GIVE_BACK, _lane(lease))
 
 
-async def late_owners(connection: Connection) -> set[str]:
-    """Return whose leases ran out and were taken by nobody yet: some may be locked by them, and so out of reach."""
-    cursor = await connection.execute(_LATE, prepare=True)
+async def late_owners(connection: Connection, seconds: float) -> set[str]:
+    """Return whose leases ran out, and who said nothing for `seconds`: they may keep what they had locked."""
+    cursor = await connection.execute(_LATE, (seconds,), prepare=True)
     return {owner for (owner,) in await cursor.fetchall()}
 
 

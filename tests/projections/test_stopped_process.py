@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from projections.generations import ensure_live
+from projections.leases import late_owners
 from tests.fixtures.http import process_environment
 from tests.fixtures.processes import is_stopped
 from tests.projections.counting import Listed, logged_positions, named, positions
@@ -107,3 +108,25 @@ async def test_one_that_keeps_all_lanes_locked_holds_up_nobody(settings, platfor
             await until_caught_up(admin, ["theirs", "ours"])
             with suppress(psycopg.Error):  # it was ended
                 await connection.rollback()
+
+
+async def test_late_is_who_lost_a_lane_that_is_to_run_and_said_nothing_since(settings, admin):
+    counted = named("counted")
+    pause = (
+        "update varve.generations set paused_at = case when %s then clock_timestamp() end where projection = 'counted'"
+    )
+    async with open_pool(settings, "varve_projector", 2) as pool, pool.connection() as connection:
+        await ensure_live(connection, [counted])
+        await leased(pool, counted, "worker", 60)
+        assert await late_owners(connection, 3) == set()
+        await admin.execute(
+            "update varve.leases set leased_until = now() - interval '1 s' where projection = 'counted'"
+        )
+        assert await late_owners(connection, 3) == {"worker"}
+        await admin.execute(pause, (True,))
+        assert await late_owners(connection, 3) == set()
+        await admin.execute(pause, (False,))
+        await admin.execute("insert into varve.workers (owner, known, seen_at) values ('worker', '{}', now())")
+        assert await late_owners(connection, 3) == set()
+        await admin.execute("update varve.workers set seen_at = now() - interval '4 s' where owner = 'worker'")
+        assert await late_owners(connection, 3) == {"worker"}
