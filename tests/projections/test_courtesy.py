@@ -1,6 +1,6 @@
 """A long computation that lets others have its processors."""
 
-import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +15,7 @@ def slept(monkeypatch):
     async def sleep(delay: float) -> None:
         seconds.append(delay)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr("projections.courtesy.asyncio", SimpleNamespace(sleep=sleep))  # others sleep, too
     return seconds
 
 

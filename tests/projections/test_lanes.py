@@ -125,6 +125,7 @@ async def test_a_projection_that_is_not_ready_holds_up_no_other(settings, platfo
 async def test_what_is_ready_is_applied_while_the_rest_waits(settings, platform, admin):
     waiting = Waiting()
     async with engine_of(settings, [waiting]):
+        await until_caught_up(admin, ["waiting"])
         waiting.ready_to = await head(admin) + 3
         await create_many(platform, 5)
 
