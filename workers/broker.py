@@ -38,7 +38,7 @@ class MessageContext(Middleware):
 
 
 class UvloopAsyncIO(AsyncIO):
-    """Runs actors on a loop of uvloop's, which a projection worker needs a fifth less of a core with."""
+    """Runs actors on a loop of uvloop's, as the API runs its requests."""
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         thread = EventLoopThread(self.logger)
