@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from eventstore.records import RecordedEvent
 from eventstore.voiding import EventVoided
 from projections.definition import Bulk, Connection, Generation, Projection
-from projections.rows import Gone, Key, KeyedRows, fold_into, write_rows
+from projections.rows import Gone, Key, KeyedRows, fold_into, in_order, write_rows
 
 R = TypeVar("R")
 
@@ -44,22 +45,24 @@ class KeyedProjection(Projection, Generic[R]):
 
     @abstractmethod
     def step(self, row: R | None, recorded: RecordedEvent) -> R | Gone | None:
-        """Return the row after the event; `GONE` deletes it, None leaves it as it is."""
+        """Return the row after the event, which may be `row`, changed; `GONE` deletes it, None leaves it as it is."""
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
     ) -> None:
         table = generation.table(self.MAIN)
-        before, after = await self.ROWS.fold(connection, table, events, key=self.key, step=self.step)
-        for following in self.FOLLOWING:
-            changed = [
-                key
-                for key, row in after.items()
-                if key not in before or following.rows(before[key]) != following.rows(row)
-            ]
-            deleted = sorted(before.keys() - after.keys())
-            rows = [after[key] for key in changed]
-            await self._replace(connection, generation, following, [*changed, *deleted], rows)
+        rows = await self.ROWS.load(connection, table, {self.key(event) for event in events})
+        before = [{key: following.rows(row) for key, row in rows.items()} for following in self.FOLLOWING]
+        loaded = set(rows)
+        fold_into(rows, events, key=self.key, step=self.step)
+        deleted = in_order(loaded - rows.keys())
+        keys = in_order(rows)
+        await self.ROWS.save(connection, table, [rows[key] for key in keys])
+        if deleted:
+            await self.ROWS.delete_of(connection, table, deleted)
+        for following, followed in zip(self.FOLLOWING, before, strict=True):
+            changed = [key for key in keys if key not in loaded or following.rows(rows[key]) != followed[key]]
+            await self._replace(connection, generation, following, [*changed, *deleted], [rows[key] for key in changed])
 
     def bulk(self) -> Bulk:
         return _KeyedBulk(self)
@@ -89,8 +92,10 @@ class StreamProjection(KeyedProjection[R]):
 
     def takes(self, recorded: RecordedEvent) -> bool:
         """Take what voids an event of ours, but not what voids others'."""
-        is_of_others = isinstance(recorded.event, EventVoided) and not (recorded.stream or "").startswith(self.STREAM)
-        return not is_of_others and super().takes(recorded)
+        event_type = type(recorded.event)
+        if event_type is EventVoided and not (recorded.stream or "").startswith(self.STREAM):
+            return False
+        return event_type in self.EVENTS
 
     def key(self, recorded: RecordedEvent) -> Key:
         if isinstance(recorded.event, EventVoided):
@@ -114,7 +119,7 @@ class _KeyedBulk(Bulk, Generic[R]):
 
     async def write(self, connection: Connection, generation: Generation) -> None:
         projection = self._projection
-        rows = [self._rows[key] for key in sorted(self._rows)]
+        rows = [self._rows[key] for key in in_order(self._rows)]
         await projection.ROWS.insert(connection, generation.table(projection.MAIN), rows)
         for following in projection.FOLLOWING:
             table = generation.table(following.table)
@@ -123,5 +128,4 @@ class _KeyedBulk(Bulk, Generic[R]):
 
 def _flat(following: Following[R], rows: Iterable[R]) -> list[Mapping[str, Any]]:
     """Return what follows from `rows`, in the order of its columns: that of the primary key, if they begin with it."""
-    found = [each for row in rows for each in following.rows(row)]
-    return sorted(found, key=lambda each: tuple(map(each.__getitem__, following.columns)))
+    return sorted((each for row in rows for each in following.rows(row)), key=itemgetter(*following.columns))

@@ -218,11 +218,6 @@ class Lane:
         await self._apply(last, window.scanned_to)
         return window.is_full or self._is_building
 
-    def _takes(self, event: RecordedEvent) -> bool:
-        if not self._projection.takes(event) or event.position in self._skipped:
-            return False
-        return len(self._slots) == SLOTS or slot_of(self._projection.partition(event)) in self._slots
-
     async def _fill(self) -> None:
         """Fold the log in memory and write all rows at once, up to its head or to what memory may hold."""
         self._can_fill = False  # should it fail, batches find out at which event
@@ -238,8 +233,9 @@ class Lane:
             async with contextlib.aclosing(stretches) as windows:
                 async for window in windows:
                     for start in range(0, len(window.events), _FOLDED_AT_ONCE):
-                        some = window.events[start : start + _FOLDED_AT_ONCE]
-                        bulk.add([event for event in some if self._takes(event)])
+                        bulk.add(
+                            self._taken(window.events[start : start + _FOLDED_AT_ONCE], is_chosen=slots is not None)
+                        )
                         await courtesy.rest()  # other lanes, the leases and other processes have their turn
                     position = window.scanned_to
                     if bulk.size >= _MOST_FILLED_ROWS or time.monotonic() - began > _MOST_FILLED_SECONDS:
@@ -256,6 +252,13 @@ class Lane:
         self._is_filled = True
         log.info("lane.filled", lane=self._lease.key, position=position, rows=bulk.size)
         self._on_step("committed")
+
+    def _taken(self, events: Sequence[RecordedEvent], *, is_chosen: bool) -> list[RecordedEvent]:
+        """Return those of `events` that are to be folded; `is_chosen` says that all are of this lane's slots."""
+        taken = [event for event in events if self._projection.takes(event)]
+        if not is_chosen and len(self._slots) < SLOTS:
+            taken = [event for event in taken if slot_of(self._projection.partition(event)) in self._slots]
+        return [event for event in taken if event.position not in self._skipped] if self._skipped else taken
 
     async def _apply(self, events: Sequence[RecordedEvent], to: int) -> None:
         free, aside = self._sorted(events)

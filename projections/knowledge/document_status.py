@@ -1,6 +1,6 @@
 """DocumentStatusView: one row for each document, with how far its processing is and why it failed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
@@ -21,7 +21,7 @@ from projections.keyed import StreamProjection
 from projections.rows import KeyedRows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DocumentRow:
     """A row of the table `documents`; `version` and `position` are the last applied event's."""
 
@@ -114,18 +114,20 @@ def fold(row: DocumentRow | None, recorded: RecordedEvent) -> DocumentRow | None
         )
     if row is None:
         return None
-    row = replace(row, version=recorded.version, position=recorded.position, updated_at=recorded.recorded_at)
+    row.version, row.position, row.updated_at = recorded.version, recorded.position, recorded.recorded_at
     match event:
         case DocumentProcessingStarted():
-            return replace(row, status="processing")
+            row.status = "processing"
         case DocumentProcessed():
-            found = event.model_dump(exclude={"document_id", "attempt", "content_sha256"})
-            return replace(row, status="processed", reason=None, message=None, **found)
+            row.status, row.reason, row.message = "processed", None, None
+            row.title, row.language, row.media_type = event.title, event.language, event.media_type
+            row.characters, row.pages, row.chunk_count = event.characters, event.pages, event.chunk_count
         case DocumentProcessingFailed():
-            return replace(row, status="failed", reason=event.reason, message=event.message)
+            row.status, row.reason, row.message = "failed", event.reason, event.message
         case DocumentReprocessingRequested():
-            return replace(row, status="uploaded", attempt=event.attempt)
+            row.status, row.attempt = "uploaded", event.attempt
         case DocumentDeleted():
-            return replace(row, status="deleted")
+            row.status = "deleted"
         case _:
-            return row
+            pass
+    return row

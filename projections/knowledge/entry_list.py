@@ -1,6 +1,6 @@
 """KnowledgeEntryListView: one row for each entry, as lists, filters and look-ups need it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
@@ -18,10 +18,10 @@ from domain.shared.events import Event
 from eventstore.records import JsonObject, RecordedEvent
 from eventstore.voiding import EventVoided
 from projections.keyed import Following, StreamProjection
-from projections.rows import KeyedRows, changed
+from projections.rows import KeyedRows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EntryRow:
     """A row of the table `entries`; `version` and `position` are the last applied event's."""
 
@@ -40,11 +40,12 @@ class EntryRow:
     created_at: datetime
     updated_at: datetime
     attributes: JsonObject
-    links: list[JsonObject] = field(default_factory=list)
+    links: list[JsonObject]
 
 
 def _tags(row: EntryRow) -> list[JsonObject]:
-    return [{"tenant": row.tenant, "tag": tag, "entry_id": str(row.entry_id)} for tag in row.tags]
+    entry_id = str(row.entry_id)
+    return [{"tenant": row.tenant, "tag": tag, "entry_id": entry_id} for tag in row.tags]
 
 
 class KnowledgeEntryListView(StreamProjection[EntryRow]):
@@ -104,32 +105,45 @@ def fold(row: EntryRow | None, recorded: RecordedEvent) -> EntryRow | None:
     if isinstance(event, KnowledgeEntryCreated):
         return EntryRow(
             tenant=recorded.tenant,
-            **event.model_dump(exclude={"tags", "visibility"}),
+            entry_id=event.entry_id,
+            owner=event.owner,
             visibility=event.visibility.value,
+            name=event.name,
+            description=event.description,
+            entity_type=event.entity_type,
+            category=event.category,
             tags=list(event.tags),
             is_active=True,
             version=recorded.version,
             position=recorded.position,
             created_at=recorded.recorded_at,
             updated_at=recorded.recorded_at,
+            attributes=event.attributes,
+            links=[],
         )
     if row is None:
         return None
-    at = {"version": recorded.version, "position": recorded.position, "updated_at": recorded.recorded_at}
+    row.version, row.position, row.updated_at = recorded.version, recorded.position, recorded.recorded_at
     match event:
         case KnowledgeEntryUpdated():
-            described = event.model_dump(exclude={"entry_id", "changed", "tags", "visibility"})
-            return changed(row, **at, **described, visibility=event.visibility.value, tags=list(event.tags))
+            row.visibility = event.visibility.value
+            row.name = event.name
+            row.description = event.description
+            row.entity_type = event.entity_type
+            row.category = event.category
+            row.tags = list(event.tags)
+            row.attributes = event.attributes
         case KnowledgeEntryDeleted():
-            return changed(row, **at, is_active=False)
+            row.is_active = False
         case KnowledgeEntryRestored():
-            return changed(row, **at, is_active=True)
+            row.is_active = True
         case KnowledgeEntryLinked():
-            return changed(row, **at, links=[*row.links, _link(event)])
+            row.links.append(_link(event))
         case KnowledgeEntryUnlinked():
-            return changed(row, **at, links=[link for link in row.links if link != _link(event)])
+            row.links = [link for link in row.links if link != _link(event)]
         case _:
-            return changed(row, **at)
+            pass
+    return row
 
 
 def _link(event: KnowledgeEntryLinked | KnowledgeEntryUnlinked) -> JsonObject:

@@ -1,6 +1,6 @@
 """What is searched, as it is now: the table `sources` of both legs, with a row for each entry and document."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -52,7 +52,7 @@ SOURCES_DDL = """
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """A row of the table `sources`: an entry has a `body`, a processed document the hash of its content."""
 
@@ -86,7 +86,9 @@ def fold(source: Source | None, recorded: RecordedEvent) -> Source | None:
         case _ if source is None:
             return None
         case event:
-            return _changed(replace(source, event_position=recorded.position), event)
+            source.event_position = recorded.position
+            _change(source, event)
+            return source
 
 
 def source_key(recorded: RecordedEvent) -> Key:
@@ -131,29 +133,23 @@ def _document(event: DocumentUploaded, recorded: RecordedEvent) -> Source:
     )
 
 
-def _changed(source: Source, event: Event) -> Source:
+def _change(source: Source, event: Event) -> None:
     match event:
         case KnowledgeEntryUpdated():
-            return replace(
-                source,
-                title=event.name,
-                body=event.description,
-                entity_type=event.entity_type,
-                category=event.category,
-                tags=list(event.tags),
-                visibility=event.visibility.value,
-            )
+            source.title = event.name
+            source.body = event.description
+            source.entity_type = event.entity_type
+            source.category = event.category
+            source.tags = list(event.tags)
+            source.visibility = event.visibility.value
         case DocumentProcessed():
-            return replace(
-                source,
-                is_active=True,
-                title=event.title,
-                language=event.language,
-                content_sha256=event.content_sha256,
-            )
+            source.is_active = True
+            source.title = event.title
+            source.language = event.language
+            source.content_sha256 = event.content_sha256
         case KnowledgeEntryDeleted() | DocumentDeleted():
-            return replace(source, is_active=False)
+            source.is_active = False
         case KnowledgeEntryRestored():
-            return replace(source, is_active=True)
+            source.is_active = True
         case _:
-            return source
+            pass

@@ -80,7 +80,7 @@ class SourceReader:
 
     async def changes(self, connection: Connection, table: str, events: Sequence[RecordedEvent]) -> SourceChanges:
         """Return what `events` make of the sources in `table`."""
-        _, sources = await SOURCES.folded(connection, table, events, key=source_key, step=fold)
+        sources = await SOURCES.folded(connection, table, events, key=source_key, step=fold)
         chunks = [
             Chunk(source, source.event_position << 20 | passage.ordinal, passage)
             for source in sources.values()
