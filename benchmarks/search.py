@@ -98,7 +98,7 @@ async def measure(chunks: int, count: int, rounds: int) -> list[dict[str, Any]]:
 
     questions = list(itertools.islice(Corpus(seed=2).questions(), count))
     async with AsyncExitStack() as stack:
-        system = await stack.enter_async_context(own_system(Settings(embedder="hashing")))
+        system = await stack.enter_async_context(own_system(Settings(embedder="hashing", log_level="warning")))
         filled = tenants(chunks)
         admin = await psycopg.AsyncConnection.connect(system.required_database_url(), autocommit=True)
         await stack.enter_async_context(admin)

@@ -172,7 +172,7 @@ async def create_generation(connection: Connection, projection: Projection, made
     """Make the next generation with its tables and lanes, in the transaction that is open on `connection`."""
     (number,) = await (await connection.execute(_NEXT, (projection.NAME,))).fetchone() or (1,)
     generation = Generation(projection.NAME, number, made.as_of)
-    is_indexed = made.status == "live" or not projection.indexes()
+    is_indexed = made.status == "live" or not projection.TABLES
     parameters = {
         "is_indexed": is_indexed,
         "projection": generation.projection,
@@ -200,7 +200,7 @@ async def create_generation(connection: Connection, projection: Projection, made
 
 
 async def index_when_filled(connection: Connection, projection: Projection, generation: Generation) -> bool:
-    """Make the indexes of a generation whose lanes have all been filled; return whether it has them now."""
+    """Make the indexes and statistics of a generation whose lanes have all been filled; return whether it has them."""
     parameters = {"projection": generation.projection, "generation": generation.number}
     async with connection.transaction():
         await connection.execute("set local statement_timeout = 0; set local transaction_timeout = 0")
@@ -208,8 +208,11 @@ async def index_when_filled(connection: Connection, projection: Projection, gene
         is_indexed, is_filled = await cursor.fetchone() or (True, True)
         if is_indexed or not is_filled:
             return bool(is_indexed)
+        tables = generation.tables(projection.TABLES)
         if projection.indexes():
-            await connection.execute(projection.indexes().format(**generation.tables(projection.TABLES)))
+            await connection.execute(projection.indexes().format(**tables))
+        # Nobody has read them yet, and whoever does must not wait for autovacuum to be given the right plan.
+        await connection.execute(f"analyze {', '.join(tables.values())}")
         await connection.execute(_INDEXED, parameters)
     log.info("projection.indexed", projection=generation.projection, generation=generation.number)
     return True

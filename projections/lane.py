@@ -56,7 +56,7 @@ _FOLDED_AT_ONCE = 1_000
 _MOST_FILLED_ROWS = 100_000
 """Of a lane, held in memory until they are written: some hundred megabytes at the most."""
 _MOST_FILLED_SECONDS = 60.0
-"""After these a rebuild keeps what it has; a worker that dies before begins anew."""
+"""After these, rests not counted, a rebuild keeps what it has; a worker that dies before begins anew."""
 _MAX_LINKS = 64
 
 Step = Callable[[str], None]
@@ -106,6 +106,7 @@ class Lane:
         self._slots = range(lease.first_slot, lease.last_slot + 1)
         self._wake = asyncio.Event()
         self._is_ready = asyncio.Event()
+        self._courtesy = Courtesy()
         self._must_look = True
         self._blocked: set[str] = set()
         """The partitions of which something is parked."""
@@ -227,18 +228,19 @@ class Lane:
         by = self._projection.PARTITIONED_BY
         is_everything = len(self._slots) == SLOTS or by is None
         slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
-        position, began, told, courtesy = 0, time.monotonic(), 0.0, Courtesy()
+        position, worked, began, told = 0, 0.0, time.monotonic(), 0.0
         stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
         with collection_put_off():  # it would go through all rows, which stay, again and again
             async with contextlib.aclosing(stretches) as windows:
                 async for window in windows:
                     for start in range(0, len(window.events), _FOLDED_AT_ONCE):
-                        bulk.add(
-                            self._taken(window.events[start : start + _FOLDED_AT_ONCE], is_chosen=slots is not None)
-                        )
-                        await courtesy.rest()  # other lanes, the leases and other processes have their turn
+                        some = window.events[start : start + _FOLDED_AT_ONCE]
+                        bulk.add(self._taken(some, is_chosen=slots is not None))
+                        worked += time.monotonic() - began
+                        await self._give_way(time.monotonic() - began)
+                        began = time.monotonic()
                     position = window.scanned_to
-                    if bulk.size >= _MOST_FILLED_ROWS or time.monotonic() - began > _MOST_FILLED_SECONDS:
+                    if bulk.size >= _MOST_FILLED_ROWS or worked > _MOST_FILLED_SECONDS:
                         break
                     if time.monotonic() - told > 1:
                         told = time.monotonic()
@@ -259,6 +261,13 @@ class Lane:
         if not is_chosen and len(self._slots) < SLOTS:
             taken = [event for event in taken if slot_of(self._projection.partition(event)) in self._slots]
         return [event for event in taken if event.position not in self._skipped] if self._skipped else taken
+
+    async def _give_way(self, worked: float) -> None:
+        """Let other lanes, the leases and other processes have their turn, after so many seconds of a rebuild."""
+        if self._wake.is_set():  # somebody appends
+            self._wake.clear()
+            self._courtesy.note_company()
+        await self._courtesy.rest(worked)
 
     async def _apply(self, events: Sequence[RecordedEvent], to: int) -> None:
         free, aside = self._sorted(events)

@@ -176,6 +176,17 @@ async def test_a_rebuild_counts_every_event_once(settings, platform, admin):
     assert await counts(admin, "counted", 2) == {"acme": 30}
 
 
+async def test_what_is_swapped_in_has_statistics_for_the_planner(settings, platform, admin):
+    view = KnowledgeEntryListView()
+    await create_many(platform, 20)
+    async with engine_of(settings, [view]):
+        await until_caught_up(admin, [VIEW])
+        await rebuild(admin, [view])
+    tables = [table.removeprefix("read_models.") for table in Generation(VIEW, 2).tables(view.TABLES).values()]
+    cursor = await admin.execute("select distinct tablename from pg_stats where tablename = any (%s)", (tables,))
+    assert {name for (name,) in await cursor.fetchall()} == set(tables)
+
+
 async def test_a_generation_that_is_live_already_is_not_retired_for_the_next_one(settings, platform, admin):
     # A swap's answer may be lost with its connection, and other lanes of the generation may be late to see it.
     view = KnowledgeEntryListView()
