@@ -1,6 +1,7 @@
 """Answers of queries: sent as the bytes that they were encoded to, and again as long as they are good."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
@@ -46,21 +47,33 @@ _ACTOR, _FAILURE = "actor", "failure"
 
 
 class KnownQuestions:
-    """Which question a URL was found to ask: its path and query string say all of it, whoever asks.
+    """Which question a URL asks: its path and query string say all of it, whoever asks.
 
-    Only URLs that were answered are noted.
+    What asks for one thing by its id is known at sight; of other URLs those that were answered are noted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, by_id: Mapping[str, Callable[[UUID], Query]]) -> None:
+        """Take the paths under which an id alone, as it is usually written, asks for what it names."""
+        self._by_id = by_id
         self._queries: OrderedDict[tuple[str, bytes], Query] = OrderedDict()
 
     def get(self, scope: Scope) -> Query | None:
         """Return the question of a request, if it is known."""
-        return self._queries.get((scope["path"], scope["query_string"]))
+        return self._asked_by_id(scope) or self._queries.get((scope["path"], scope["query_string"]))
+
+    def _asked_by_id(self, scope: Scope) -> Query | None:
+        folder, _, name = scope["path"].rpartition("/")
+        if folder not in self._by_id or scope["query_string"]:
+            return None
+        try:
+            wanted = UUID(name)
+        except ValueError:
+            return None  # its route says what is wrong with it
+        return self._by_id[folder](wanted) if str(wanted) == name else None
 
     def note(self, scope: Scope, query: Query) -> None:
         """Note what a request that was answered has asked."""
-        if query.may_be_kept():
+        if query.may_be_kept() and self._asked_by_id(scope) is None:
             self._queries[scope["path"], scope["query_string"]] = query
             if len(self._queries) > _MOST_URLS:
                 self._queries.popitem(last=False)

@@ -20,6 +20,8 @@ from api.operations import routes as operations
 from api.problems import add_problem_handlers
 from api.search import routes as search
 from api.services import Services
+from queries.knowledge.document_status import GetDocument
+from queries.knowledge.entry_list import GetEntry
 
 PREFIX = "/api/v1"
 _UPLOADS = f"{PREFIX}/documents"
@@ -36,7 +38,12 @@ def create_api(services: Services) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "logs": False},  # RequestContext has the request's span and its log line
     )
-    known_questions = KnownQuestions()
+    known_questions = KnownQuestions(
+        {
+            f"{PREFIX}/entries": lambda entry_id: GetEntry(entry_id=entry_id),
+            f"{PREFIX}/documents": lambda document_id: GetDocument(document_id=document_id),
+        }
+    )
     app.state.services = services
     app.state.known_questions = known_questions
     # What is added later is further out.

@@ -11,6 +11,7 @@ log = structlog.get_logger()
 tracer = trace.get_tracer("varve.api")
 
 _SERVER_ERROR = 500
+_CORRELATION = "x-correlation-id"
 
 
 class RequestContext:
@@ -18,13 +19,18 @@ class RequestContext:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        # Most requests have none of these, and a few microseconds for each header are more than a kept answer has.
+        self._read = frozenset(name.encode() for name in (_CORRELATION, *propagate.get_global_textmap().fields))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        correlation_id = _correlation(headers.get("x-correlation-id"))
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in self._read
+        }
+        correlation_id = _correlation(headers.get(_CORRELATION))
+        correlation = str(correlation_id)
         scope.setdefault("state", {})["correlation_id"] = correlation_id
         started = time.perf_counter()
         status = _SERVER_ERROR
@@ -33,14 +39,13 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-correlation-id", str(correlation_id).encode())]
+                message["headers"] = [*message["headers"], (_CORRELATION.encode(), correlation.encode())]
             await send(message)
 
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(correlation_id=str(correlation_id))
-        with tracer.start_as_current_span(
-            "http.request", context=propagate.extract(headers), kind=trace.SpanKind.SERVER
-        ) as span:
+        structlog.contextvars.bind_contextvars(correlation_id=correlation)
+        context = propagate.extract(headers) if headers else None
+        with tracer.start_as_current_span("http.request", context=context, kind=trace.SpanKind.SERVER) as span:
             span.set_attribute("http.request.method", scope["method"])
             span.set_attribute("url.path", scope["path"])
             try:
