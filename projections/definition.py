@@ -86,8 +86,8 @@ class Projection(ABC):
 
     What `apply` needs belongs to `DDL`, where there is no `bulk`.
     """
-    PARTITIONED_BY: ClassVar[Literal["stream", "tenant"] | None] = "stream"
-    """What `partition` returns; None where that is overridden."""
+    PARTITIONED_BY: ClassVar[Literal["stream", "tenant"]] = "stream"
+    """What `partition` returns, unless that is overridden."""
     LANES: ClassVar[int] = 1
     """How many workers can share it, up to `SLOTS`; may be changed at any time."""
     BATCH: ClassVar[int] = 1000
@@ -105,6 +105,10 @@ class Projection(ABC):
     def partition(self, recorded: RecordedEvent) -> str:
         """Return the key within which events must stay in order, and wait when one before them could not be applied."""
         return recorded.tenant if self.PARTITIONED_BY == "tenant" else f"{recorded.tenant}/{recorded.stream}"
+
+    def partitioned_by(self) -> Literal["stream", "tenant"] | None:
+        """Return what readers of the log can tell partitions by; None where `partition` is overridden."""
+        return self.PARTITIONED_BY if type(self).partition is Projection.partition else None
 
     def definition(self) -> str:
         """Return what changes when the same events would give other rows: it begins with the version and a dot."""

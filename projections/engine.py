@@ -213,6 +213,7 @@ class Engine:
             if lease.key in self._lanes:
                 _, task = self._lanes.pop(lease.key)
                 await end(task)
+                self._shared_log.note(lease.key, is_behind=False)
             await give_back(connection, lease)
             log.info("lane.given_back", lane=lease.key)
         return kept
@@ -259,6 +260,7 @@ class Engine:
             if key not in leases or task.done() or not lane.is_run_under(leases[key]):
                 task.cancel()
                 del self._lanes[key]
+                self._shared_log.note(key, is_behind=False)
                 log.info("lane.stopped", lane=key)
         for key, lease in leases.items():
             if key in self._lanes:

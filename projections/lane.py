@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.decoding import collection_put_off
 from eventstore.log import UndecodableEvent, UnknownEvent
+from eventstore.log_filter import LogFilter
 from eventstore.metrics import measured
 from eventstore.pipelines import pipelined_transaction
 from eventstore.records import RecordedEvent
@@ -204,10 +205,11 @@ class Lane:
         if self._is_filled and not self._is_indexed:
             await self._index()  # batches need them: what they do not find by an index, they look for in all rows
         try:
-            window = await self._shared_log.window(self._position, self._lease.wanted)
+            window = await self._shared_log.window(self._position, self._wanted())
         except UndecodableEvent as error:
             await self._pass_undecodable(error)
             return True
+        self._shared_log.note(self._lease.key, is_behind=window.is_full)
         if self._is_building and not window.is_full:
             await self._end()
         if window.scanned_to == self._position:
@@ -225,9 +227,7 @@ class Lane:
         bulk = self._projection.bulk()
         if bulk is None:
             return
-        by = self._projection.PARTITIONED_BY
-        is_everything = len(self._slots) == SLOTS or by is None
-        slots = None if is_everything or by is None else SlotRange(self._slots[0], self._slots[-1], by)
+        slots = self._slot_range
         position, worked, began, told = 0, 0.0, time.monotonic(), 0.0
         stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
         with collection_put_off():  # it would go through all rows, which stay, again and again
@@ -254,6 +254,19 @@ class Lane:
         self._is_filled = True
         log.info("lane.filled", lane=self._lease.key, position=position, rows=bulk.size)
         self._on_step("committed")
+
+    @property
+    def _slot_range(self) -> SlotRange | None:
+        """The lane's slots, as readers of the log choose by them; None for all, or where they can't."""
+        by = self._projection.partitioned_by()
+        return None if len(self._slots) == SLOTS or by is None else SlotRange(self._slots[0], self._slots[-1], by)
+
+    def _wanted(self) -> LogFilter:
+        """Return what to read: what others want too, or this lane's slots where it is the only one that is behind."""
+        wanted = self._lease.wanted
+        if self._shared_log.would_share(self._lease.key, self._position, wanted):
+            return wanted
+        return replace(wanted, slots=self._slot_range)
 
     def _taken(self, events: Sequence[RecordedEvent], *, is_chosen: bool) -> list[RecordedEvent]:
         """Return those of `events` that are to be folded; `is_chosen` says that all are of this lane's slots."""

@@ -17,6 +17,7 @@ from eventstore.log_filter import LogFilter
 from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, slot_of
 from projections.definition import Projection
+from projections.leases import LaneKey
 
 _KEPT_WINDOWS = 8
 _BULK_WINDOW = 10_000
@@ -51,6 +52,18 @@ class SharedLog:
         self._window_size = window_size
         self._windows: dict[tuple[int, LogFilter], asyncio.Task[SharedWindow]] = {}
         self._forgotten: set[asyncio.Task[SharedWindow]] = set()
+        self._behind: set[LaneKey] = set()
+
+    def note(self, lane: LaneKey, *, is_behind: bool) -> None:
+        """Note whether there is more for a lane than what it was given last."""
+        if is_behind:
+            self._behind.add(lane)
+        else:
+            self._behind.discard(lane)
+
+    def would_share(self, lane: LaneKey, after: int, wanted: LogFilter) -> bool:
+        """Whether a lane's window was read already for others, or others that are behind will want it."""
+        return self._behind != {lane} or (after, wanted) in self._windows
 
     async def window(self, after: int, wanted: LogFilter) -> SharedWindow:
         """Return the wanted events after the position `after`, up to the window's size."""
@@ -106,6 +119,7 @@ class SharedLog:
         """Forget every window: the log has another history now."""
         self.forget_unfinished()
         self._windows.clear()
+        self._behind.clear()
 
     async def close(self) -> None:
         """End the readings that nobody waits for any more."""

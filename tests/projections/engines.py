@@ -68,13 +68,15 @@ async def leased(pool: AsyncConnectionPool[Any], projection: Projection, owner: 
     return lease
 
 
-def lane_of(projection: Projection, lease: LaneLease, pool: AsyncConnectionPool[Any]) -> Lane:
+def lane_of(
+    projection: Projection, lease: LaneLease, pool: AsyncConnectionPool[Any], shared_log: SharedLog | None = None
+) -> Lane:
     """Return a lane that runs without an engine: nobody prolongs its lease."""
     return Lane(
         projection,
         lease,
         pool=pool,
-        shared_log=SharedLog(pool, LogReader(event_types()), 100),
+        shared_log=shared_log or SharedLog(pool, LogReader(event_types()), 100),
         checkpoints=Checkpoints(pool),
         turns=asyncio.Semaphore(1),
         poll_seconds=0.1,
