@@ -229,7 +229,7 @@ async def test_a_server_that_cannot_start_shows_the_end_of_its_log(prepare: Call
 async def test_an_interrupted_start_leaves_nothing_behind(prepare: Callable[[str], DataDirectory]) -> None:
     directory = prepare("project")
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
+        async with asyncio.timeout(0.05):
             await EmbeddedServices(directory, tuning=PostgresTuning.for_throwaway_data()).start()
     async with EmbeddedServices(directory, tuning=PostgresTuning.for_throwaway_data()) as services:
         assert services.postgres_pid is not None
