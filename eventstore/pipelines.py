@@ -21,8 +21,14 @@ class PipelineConnection(psycopg.AsyncConnection[Any]):
     async def pipeline(self) -> AsyncIterator[psycopg.AsyncPipeline]:
         if self._pipeline is None:
             self._pipeline = _Pipeline(self)
-        async with super().pipeline() as pipeline:
-            yield pipeline
+        try:
+            async with super().pipeline() as pipeline:
+                yield pipeline
+        except psycopg.DatabaseError as error:
+            if type(error) is psycopg.DatabaseError and self.closed:
+                # psycopg's own name for a connection that was lost at the pipeline's end; elsewhere it has this one.
+                raise psycopg.OperationalError(str(error)) from error
+            raise
 
 
 class _Pipeline(psycopg.AsyncPipeline):
