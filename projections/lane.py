@@ -236,8 +236,9 @@ class Lane:
                     for start in range(0, len(window.events), _FOLDED_AT_ONCE):
                         some = window.events[start : start + _FOLDED_AT_ONCE]
                         bulk.add(self._taken(some, is_chosen=slots is not None))
-                        worked += time.monotonic() - began
-                        await self._give_way(time.monotonic() - began)
+                        stretch = time.monotonic() - began
+                        worked += stretch
+                        await self._give_way(stretch)
                         began = time.monotonic()
                     position = window.scanned_to
                     if bulk.size >= _MOST_FILLED_ROWS or worked > _MOST_FILLED_SECONDS:
