@@ -22,6 +22,24 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def completed(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` to its end, whoever cancels the caller meanwhile: what puts things in order is not left halfway.
+
+    Raises:
+        BaseException: what `work` raised, or the cancellation, when `work` has ended.
+    """
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    await task
+    if cancelled is not None:
+        raise cancelled
+
+
 @asynccontextmanager
 async def running_beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run `works` for as long as the block."""
@@ -44,4 +62,4 @@ async def run_together(*works: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
-        await end(*tasks)
+        await completed(end(*tasks))

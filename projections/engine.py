@@ -12,7 +12,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from eventstore.background import end
+from eventstore.background import completed, end
 from eventstore.log import LogReader
 from eventstore.wake import CHANNEL, READY_CHANNEL, WakeListener
 from projections.checkpoints import Checkpoints
@@ -117,8 +117,7 @@ class Engine:
                     log.warning("engine.database_lost", error=str(error))
                 await asyncio.sleep(_HEARTBEAT_SECONDS)
         finally:
-            await end(listener)
-            await self._give_back()
+            await completed(self._give_back(listener))  # with a slow database until after the next cancellation
 
     async def _hold_lanes(self) -> None:
         """Renew what this process has, stop what it lost, start what is free."""
@@ -268,13 +267,15 @@ class Engine:
             else:
                 self._start(lease)
 
-    async def _give_back(self) -> None:
+    async def _give_back(self, listener: asyncio.Task[None]) -> None:
         try:
-            await end(*(task for _, task in self._lanes.values()))
+            await end(listener, *(task for _, task in self._lanes.values()))
             await self._checkpoints.close()
             await self._shared_log.close()
         finally:
             await self._put_back()
-        with contextlib.suppress(psycopg.Error, PoolTimeout):
+        try:
             async with self._pool.connection() as connection:
                 await release(connection, self._owner)
+        except (psycopg.Error, PoolTimeout) as error:
+            log.warning("engine.leases_not_given_back", error=str(error))  # they run out

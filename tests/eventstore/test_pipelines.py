@@ -61,6 +61,17 @@ async def test_a_lost_connection_is_told_of_and_nothing_is_written(connection, a
     assert await numbers(admin) == []
 
 
+async def test_a_connection_that_is_lost_at_the_pipeline_s_end_is_called_lost_as_anywhere(connection, admin):
+    async def lost_at_the_end() -> None:
+        async with connection.pipeline():
+            await connection.execute("insert into numbers values (1)")
+            await admin.execute("select pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+
+    with pytest.raises(psycopg.OperationalError):
+        await lost_at_the_end()
+    assert await numbers(admin) == []
+
+
 async def write(connection, *statements: str, at_end=None) -> None:
     async with pipelined_transaction(connection):
         for statement in statements:

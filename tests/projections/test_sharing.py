@@ -1,6 +1,9 @@
 """Workers share lanes: each its part, none twice, and none that its code does not know."""
 
+import asyncio
 from collections import Counter
+
+import psycopg
 
 from commands.knowledge.link_entries import LinkKnowledgeEntries
 from domain.knowledge.entry import Link
@@ -53,6 +56,25 @@ async def test_the_lanes_of_one_projection_are_spread(settings, admin):
         await until_shared(admin, ["wide"], {first: 2})
         async with engine_of(settings, projections) as second:
             await until_shared(admin, ["wide"], {first: 1, second: 1})
+
+
+async def test_a_worker_that_is_ended_again_while_it_gives_its_lanes_back_gives_them_all_back(settings, admin):
+    url = settings.required_database_url()
+    async with (
+        await psycopg.AsyncConnection.connect(url) as holding,
+        asyncio.TaskGroup() as tasks,
+        engine_of(settings, [named("counted")]) as worker,
+    ):
+        await until_shared(admin, ["counted"], {worker: 1})
+        await holding.execute("select from varve.leases where projection = 'counted' for update")
+        tasks.create_task(released(holding))
+    assert await owners(admin, "counted") == {None: 1}
+
+
+async def released(holding) -> None:
+    """Let locks go, after `end` has cancelled a second time and before a statement is tired of waiting."""
+    await asyncio.sleep(3)
+    await holding.rollback()
 
 
 async def test_what_only_one_worker_knows_is_all_its_own(settings, admin):

@@ -17,6 +17,8 @@ from domain.shared.access import Actor
 from queries.access import visible_to
 from queries.search.filters import FIELDS, are_many, conditions
 from queries.search.message import Search
+from varve.pools import session_limits
+from varve.settings import DatabaseRole
 from workers.text_analyzer import TextAnalyzer
 
 _ROOT = Path(__file__).parents[3]
@@ -29,6 +31,7 @@ _CONFIGURE = """
 select set_config('role', %s, true), set_config('varve.tenant', %s, true), set_config('enable_sort', 'off', true),
        set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', '100', true)
 """
+_LIMIT = "select set_config(%s, %s, true)"
 
 
 @dataclass(frozen=True)
@@ -170,9 +173,11 @@ class SearchIndex:
         sql = (_ROOT / f"projections/search/sql/{name}.sql").read_text(encoding="utf-8")
         return self._as("varve_projector", sql.format(**_NAMES, dimension=384), parameters)
 
-    def _as(self, role: str, sql: str, parameters: Any = None, *, tenant: str = "") -> list[dict[str, Any]]:
+    def _as(self, role: DatabaseRole, sql: str, parameters: Any = None, *, tenant: str = "") -> list[dict[str, Any]]:
         with self._connection.transaction(), self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(_CONFIGURE, (role, tenant))
+            if role == "varve_reader":
+                cursor.executemany(_LIMIT, session_limits(role).items())
             cursor.execute(cast("LiteralString", sql), parameters)
             return cursor.fetchall() if cursor.description else []
 
