@@ -1,5 +1,6 @@
 """Asks one server, the primary or a replica, about read models: rows and what they are of, in one statement."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,8 +23,8 @@ select r.reading, q.*
 from varve.start_reading(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s) r (reading)
 left join lateral (select true as is_row, question.* from ({sql}) question) q on true
 """
-_SET = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) s (name, value)"
 _KEPT_STATEMENTS = 500  # of some kilobytes
+_PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 _COLUMNS_BEFORE = 2
 """The columns of an answer that are not the question's: what it is of, and whether there is a row."""
 
@@ -92,13 +93,12 @@ class ReadServer:
     async def _ask(self, tenant: str, question: Question, generations: Mapping[str, int]) -> Rows:
         sql, parameters = statement_of(question, tenant, generations, self._as_of)
         async with self.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=_answers)
+            cursor = psycopg.AsyncRawCursor(connection, row_factory=_answers)
             if not question.settings:
                 await cursor.execute(sql, parameters)
             else:
                 async with connection.pipeline():  # one transaction, at whose end the settings are gone
-                    names, values = list(question.settings), list(question.settings.values())
-                    await connection.execute(_SET, (names, values))
+                    await connection.execute(_set(tuple(question.settings)), list(question.settings.values()))
                     await cursor.execute(sql, parameters)
             answers = await cursor.fetchall()
         return _rows([row for _, row in answers if row is not None], answers[0][0])
@@ -114,17 +114,32 @@ class ReadServer:
 
 def statement_of(
     question: Question, tenant: str, generations: Mapping[str, int], as_of: UUID | None = None
-) -> tuple[str, Mapping[str, Any]]:
-    """Return the statement that asks `question` of some generations, and its parameters."""
+) -> tuple[bytes, list[Any]]:
+    """Return the statement that asks `question` of some generations, and its parameters, $1 the first."""
     models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
     of = {"reading_tenant": tenant, "reading_models": models, "reading_as_of": as_of}
-    return _sql(question.sql, tuple(generations.items()), as_of), {**of, **question.parameters}
+    sql, names = _sql(question.sql, tuple(generations.items()), as_of)
+    parameters = {**of, **question.parameters}
+    return sql, [parameters[name] for name in names]
 
 
 @lru_cache(_KEPT_STATEMENTS)
-def _sql(question: str, generations: tuple[tuple[str, int], ...], as_of: UUID | None) -> str:
+def _sql(question: str, generations: tuple[tuple[str, int], ...], as_of: UUID | None) -> tuple[bytes, list[str]]:
+    """Return the statement as PostgreSQL takes it, and its parameters' names.
+
+    psycopg reads a statement of more than 4 KB, such as the search's, anew each time.
+    """
     tables = {model: _Tables(Generation(model, number, as_of)) for model, number in generations}
-    return _ASK.format(sql=question.format_map(tables))
+    sql = _ASK.format(sql=question.format_map(tables))
+    names = list(dict.fromkeys(name for name in _PARAMETER.findall(sql) if name))
+    numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}" if found[1] else "%", sql)
+    return numbered.encode(), names
+
+
+@lru_cache
+def _set(names: tuple[str, ...]) -> bytes:
+    settings = [f"set_config('{name}', %s, true)" for name in names]
+    return f"select {', '.join(settings)}".encode()
 
 
 def _rows(rows: Sequence[dict[str, Any]], reading: str) -> Rows:

@@ -4,7 +4,7 @@ import hashlib
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache, lru_cache
 from importlib import metadata
 
@@ -58,13 +58,12 @@ class TextAnalyzer:
             return [term for word in _ASCII_WORD.findall(text.lower()) if (term := _english_term(word)) is not None]
         return [term for term, _, _ in _terms_of(_lowered(_normalized(text)))]
 
-    def term_spans(self, text: str) -> list[tuple[str, int, int]]:
-        """Return (term, start, end) with character offsets into `text` as it was given; terms as in `terms`."""
+    def spans_of(self, terms: Collection[str], text: str) -> list[tuple[int, int]]:
+        """Return (start, end) of each of `terms` in `text`: character offsets into it as it was given."""
         if text.isascii():
-            words = ((_english_term(match.group()), match) for match in _ASCII_WORD.finditer(text.lower()))
-            return [(term, match.start(), match.end()) for term, match in words if term is not None]
+            return [word.span() for word in _ASCII_WORD.finditer(text.lower()) if _english_term(word.group()) in terms]
         lowered, starts, ends = _aligned(text)
-        return [(term, starts[start], ends[end - 1]) for term, start, end in _terms_of(lowered)]
+        return [(starts[start], ends[end - 1]) for term, start, end in _terms_of(lowered) if term in terms]
 
 
 def _normalized(text: str) -> str:

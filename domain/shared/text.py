@@ -1,6 +1,6 @@
 """What the platform needs from an embedding model and a text analyzer: the ports that reads and writes share."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,6 +58,6 @@ class Analyzer(Protocol):
         """Return the terms of `text` in order, repeated as often as they occur."""
         ...
 
-    def term_spans(self, text: str) -> list[tuple[str, int, int]]:
-        """Return (term, start, end) with character offsets into `text`, for highlights."""
+    def spans_of(self, terms: Collection[str], text: str) -> list[tuple[int, int]]:
+        """Return (start, end) of each of `terms` in `text`, in order of their start: character offsets into it."""
         ...

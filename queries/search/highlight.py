@@ -11,7 +11,7 @@ _LEAD = 40
 
 def highlight(text: str, terms: Collection[str], analyzer: Analyzer) -> Highlight:
     """Return the stretch of `text`, about 240 characters, in which most of `terms` stand; its start if none does."""
-    spans = _merged([(start, end) for term, start, end in analyzer.term_spans(text) if term in terms])
+    spans = _merged(analyzer.spans_of(terms, text))
     best_start, best_spans = 0, [span for span in spans if span[1] <= _WIDTH]
     for index, (start, _) in enumerate(spans):
         inside = [span for span in spans[index:] if span[1] <= start + _WIDTH]

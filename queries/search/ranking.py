@@ -5,7 +5,7 @@ fusion does not (Bruch, Gai, Ingber: An Analysis of Fusion Functions for Hybrid 
 """
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -80,72 +80,69 @@ def by_passage(candidate: Candidate) -> Hashable:
     return candidate.chunk
 
 
-def rank_by_text(candidates: Sequence[Candidate], group: Group = by_source) -> list[Hit]:
-    """Rank groups by their best BM25 score."""
-    return _by_best(candidates, {each.chunk: each.text for each in candidates if each.text is not None}, group)
+def rank_by_text(candidates: Iterable[Candidate], group: Group = by_source, most: int | None = None) -> list[Hit]:
+    """Rank groups by their best BM25 score, and return the best ones, at the most `most`."""
+    return _ranked([(each.text, 0.0, each) for each in candidates if each.text is not None], group, most)
 
 
-def rank_by_cosine(candidates: Sequence[Candidate], group: Group = by_source) -> list[Hit]:
-    """Rank groups by their best cosine."""
-    return _by_best(candidates, {each.chunk: each.cosine for each in candidates if each.cosine is not None}, group)
+def rank_by_cosine(candidates: Iterable[Candidate], group: Group = by_source, most: int | None = None) -> list[Hit]:
+    """Rank groups by their best cosine, and return the best ones, at the most `most`."""
+    return _ranked([(0.0, each.cosine, each) for each in candidates if each.cosine is not None], group, most)
 
 
-def rank_by_both(candidates: Sequence[Candidate], vector_weight: float, group: Group = by_source) -> list[Hit]:
+def rank_by_both(
+    candidates: Sequence[Candidate], vector_weight: float, group: Group = by_source, most: int | None = None
+) -> list[Hit]:
     """Rank groups by (1 - w) · text + w · vector, each the best of the group's chunks.
 
     Text scores are divided by the best one, cosines scaled from the lowest to the highest of `candidates`, which is why
     they must be the union of both legs' answers with both scores. Without a score a chunk counts 0 on that leg.
     """
-    text = _divided_by_best(candidates)
-    vector = _scaled(candidates)
-    fused = {chunk: (1 - vector_weight) * text[chunk] + vector_weight * vector[chunk] for chunk in text}
-    hits = []
-    for chunks in _folded(candidates, fused, group):
-        best_text = max([text[each.chunk] for each in chunks])
-        best_vector = max([vector[each.chunk] for each in chunks])
-        hits.append(_hit(chunks, (1 - vector_weight) * best_text + vector_weight * best_vector))
-    return sorted(hits, key=_order)
-
-
-def _divided_by_best(candidates: Sequence[Candidate]) -> dict[int, float]:
-    best = max((candidate.text or 0.0 for candidate in candidates), default=0.0)
-    return {candidate.chunk: (candidate.text or 0.0) / best if best > 0 else 0.0 for candidate in candidates}
-
-
-def _scaled(candidates: Sequence[Candidate]) -> dict[int, float]:
-    cosines = [candidate.cosine for candidate in candidates if candidate.cosine is not None]
+    best = max([each.text for each in candidates if each.text is not None], default=0.0)
+    cosines = [each.cosine for each in candidates if each.cosine is not None]
     lowest, highest = min(cosines, default=0.0), max(cosines, default=0.0)
 
-    def scaled(cosine: float | None) -> float:
+    def text(score: float | None) -> float:
+        return 0.0 if score is None or best <= 0 else (1 - vector_weight) * (score / best)
+
+    def vector(cosine: float | None) -> float:
         if cosine is None:
             return 0.0
-        return (cosine - lowest) / (highest - lowest) if highest > lowest else 1.0
+        return vector_weight * ((cosine - lowest) / (highest - lowest)) if highest > lowest else vector_weight
 
-    return {candidate.chunk: scaled(candidate.cosine) for candidate in candidates}
-
-
-def _by_best(candidates: Iterable[Candidate], scores: Mapping[int, float], group: Group) -> list[Hit]:
-    """Rank groups by the best score of their chunks."""
-    return [_hit(chunks, scores[chunks[0].chunk]) for chunks in _folded(candidates, scores, group)]
+    return _ranked([(text(each.text), vector(each.cosine), each) for each in candidates], group, most)
 
 
-def _folded(
-    candidates: Iterable[Candidate], scores: Mapping[int, float], group: Group
-) -> Iterable[Sequence[Candidate]]:
-    """Fold the chunks that have a score: groups in the order of their best ones, each with its best one first."""
-    ordered = sorted([(-_rounded(scores[each.chunk]), each.chunk, each) for each in candidates if each.chunk in scores])
-    groups: dict[Hashable, list[Candidate]] = {}
-    for _, _, candidate in ordered:
-        groups.setdefault(group(candidate), []).append(candidate)
-    return groups.values()
+_Share = tuple[float, int, float, float, Candidate]
+"""The negative score of a candidate and its chunk, by which they are ordered; what text and vector add; itself."""
 
 
-def _hit(chunks: Sequence[Candidate], score: float) -> Hit:
-    best = chunks[0]
+def _ranked(scored: Iterable[tuple[float, float, Candidate]], group: Group, most: int | None) -> list[Hit]:
+    """Rank groups by the sum of the best that text and vector add to the scores of their candidates.
+
+    There may be hundreds for the ten that are shown, so only those become hits.
+    """
+    # Chunk numbers are unique and grow with the log, so of two equal scores the older text comes first in every answer.
+    best_first = sorted([(-_rounded(text + vector), each.chunk, text, vector, each) for text, vector, each in scored])
+    groups: dict[Hashable, list[_Share]] = {}
+    for share in best_first:
+        groups.setdefault(group(share[-1]), []).append(share)
+    ordered = sorted([(_negative_score(shares), shares[0][1], shares) for shares in groups.values()])
+    return [_hit(shares, -negative) for negative, _, shares in ordered[:most]]
+
+
+def _negative_score(shares: Sequence[_Share]) -> float:
+    if len(shares) == 1:
+        return shares[0][0]
+    return -_rounded(max([text for _, _, text, _, _ in shares]) + max([vector for _, _, _, vector, _ in shares]))
+
+
+def _hit(shares: Sequence[_Share], score: float) -> Hit:
+    chunks = [each for *_, each in shares]
     return Hit(
-        source_kind=best.source_kind,
-        source_id=best.source_id,
-        score=_rounded(score),
+        source_kind=chunks[0].source_kind,
+        source_id=chunks[0].source_id,
+        score=score,
         text=max([each.text for each in chunks if each.text is not None], default=None),
         cosine=max([each.cosine for each in chunks if each.cosine is not None], default=None),
         chunks=tuple([each.chunk for each in chunks]),
@@ -154,8 +151,3 @@ def _hit(chunks: Sequence[Candidate], score: float) -> Hit:
 
 def _rounded(score: float) -> float:
     return round(score, _DECIMALS)
-
-
-def _order(hit: Hit) -> tuple[float, int]:
-    # Chunk numbers are unique and grow with the log, so of two equal hits the older text comes first, in every answer.
-    return -hit.score, hit.chunks[0]

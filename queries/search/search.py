@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
+import orjson
 import structlog
 
 from domain.shared.text import Analyzer, Embedder
@@ -143,7 +144,7 @@ class _Searching:
         hits = None
         while hits is None:  # a generation was swapped in between: never show its passages for another's hits
             found, ranked = await self._enough()
-            hits = await self._shown(ranked[: self._query.limit], found)
+            hits = await self._shown(ranked, found)
         degraded = [leg for leg in _WAYS[self._query.mode][0] if leg not in found.legs]
         positions = {leg: found.reading.positions[_MODELS[leg]] for leg in found.legs}
         results = SearchResults(
@@ -191,7 +192,7 @@ class _Searching:
         settings: Mapping[str, str] = {}
         if "vector" in legs:
             (vector,) = await self._embedder.embed([self._query.q])
-            self._parameters["embedding"] = str(list(vector))
+            self._parameters["embedding"] = orjson.dumps(list(vector)).decode()
             settings = self._graph_settings
         reading = await self._read(legs, self._search_sql(legs), settings)
         if "vector" in legs and not reading.definitions[VECTOR].endswith(self._embedder.model.key):
@@ -216,14 +217,14 @@ class _Searching:
 
     def _ranked(self, found: "_Found") -> list[Hit]:
         """Rank passages as they are, or folded to entries and documents."""
-        group = by_passage if self._query.group_by is None else by_source
+        group, most = by_passage if self._query.group_by is None else by_source, self._query.limit
         match found.legs:
             case ("text",):
-                return rank_by_text(found.candidates, group)
+                return rank_by_text(found.candidates, group, most)
             case ("vector",):
-                return rank_by_cosine(found.candidates, group)
+                return rank_by_cosine(found.candidates, group, most)
             case _:
-                return rank_by_both(found.candidates, self._settings.weights.of(self._query.q), group)
+                return rank_by_both(found.candidates, self._settings.weights.of(self._query.q), group, most)
 
     async def _shown(self, hits: Sequence[Hit], found: "_Found") -> list[SearchHit] | None:
         """Return hits with their best passage, or None when the generation that was searched is no longer read.

@@ -1,6 +1,5 @@
 """How PostgreSQL would answer the questions of a query, and where that reads rows of other tenants."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
@@ -27,7 +26,6 @@ _GRAPHS = """
 select i.relname from pg_class i join pg_am m on m.oid = i.relam
 where i.relkind = 'i' and m.amname = 'hnsw'
 """
-_PARAMETER = re.compile(r"%\((\w+)\)s")
 _KEYED_SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 _WHOLE_SCANS = {"Seq Scan", "Tid Scan", "Tid Range Scan", "Sample Scan"}
 
@@ -47,15 +45,14 @@ class ExplainingReadModels:
     async def read(self, actor: Actor, question: Question, least: LogPosition | None = None) -> Reading:
         # As in a database in which nothing was rebuilt.
         sql, parameters = statement_of(question, actor.tenant, dict.fromkeys(question.models, 1))
-        names = list(dict.fromkeys(_PARAMETER.findall(sql)))
-        for_any = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(SET_TENANT, (actor.tenant,))
             for name, value in question.settings.items():
                 await connection.execute("select set_config(%s, %s, true)", (name, value))
+            cursor = psycopg.AsyncRawCursor(connection)
             for explained in (
-                await connection.execute(f"explain (format json) {sql}", parameters, prepare=False),
-                await connection.execute(f"explain (generic_plan, format json) {for_any}", prepare=False),
+                await cursor.execute(b"explain (format json) " + sql, parameters, prepare=False),
+                await cursor.execute(b"explain (generic_plan, format json) " + sql, prepare=False),
             ):
                 self._plans += [each["Plan"] for (planned,) in await explained.fetchall() for each in planned]
         return await self._real.read(actor, question, least)

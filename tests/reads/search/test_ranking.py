@@ -1,5 +1,6 @@
 """The ranking's arithmetic, with values computed by hand."""
 
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -140,3 +141,9 @@ def test_the_order_in_which_the_legs_answer_changes_nothing(candidates, weight, 
     seed.shuffle(shuffled)
 
     assert rank_by_both(shuffled, vector_weight=weight) == rank_by_both(candidates, vector_weight=weight)
+
+
+@given(candidates=_CANDIDATES, most=st.integers(0, 5))
+def test_the_best_are_those_that_come_first_of_all(candidates, most):
+    for ranked in (rank_by_text, rank_by_cosine, partial(rank_by_both, vector_weight=0.55)):
+        assert ranked(candidates, most=most) == ranked(candidates)[:most]
