@@ -20,7 +20,7 @@ _GENERATIONS = "select varve.start_reading(%s, %s::text[], %s)"
 # another order the question would be refused.
 _ASK = """
 select r.reading, q.*
-from varve.start_reading(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s) r (reading)
+from varve.{reading}(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s) r (reading)
 left join lateral (select true as is_row, question.* from ({sql}) question) q on true
 """
 _KEPT_STATEMENTS = 500  # of some kilobytes
@@ -58,6 +58,8 @@ class Question(Protocol):
     def parameters(self) -> Mapping[str, Any]: ...
     @property
     def settings(self) -> Mapping[str, str]: ...
+    @property
+    def is_by_key(self) -> bool: ...
 
 
 class ReadServer:
@@ -118,19 +120,23 @@ def statement_of(
     """Return the statement that asks `question` of some generations, and its parameters, $1 the first."""
     models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
     of = {"reading_tenant": tenant, "reading_models": models, "reading_as_of": as_of}
-    sql, names = _sql(question.sql, tuple(generations.items()), as_of)
+    # One plan for all keys is best, so what the answer is of may be a part of it.
+    reading = "reading" if question.is_by_key else "start_reading"
+    sql, names = _sql(reading, question.sql, tuple(generations.items()), as_of)
     parameters = {**of, **question.parameters}
     return sql, [parameters[name] for name in names]
 
 
 @lru_cache(_KEPT_STATEMENTS)
-def _sql(question: str, generations: tuple[tuple[str, int], ...], as_of: UUID | None) -> tuple[bytes, list[str]]:
+def _sql(
+    reading: str, question: str, generations: tuple[tuple[str, int], ...], as_of: UUID | None
+) -> tuple[bytes, list[str]]:
     """Return the statement as PostgreSQL takes it, and its parameters' names.
 
     psycopg reads a statement of more than 4 KB, such as the search's, anew each time.
     """
     tables = {model: _Tables(Generation(model, number, as_of)) for model, number in generations}
-    sql = _ASK.format(sql=question.format_map(tables))
+    sql = _ASK.format(reading=reading, sql=question.format_map(tables))
     names = list(dict.fromkeys(name for name in _PARAMETER.findall(sql) if name))
     numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}" if found[1] else "%", sql)
     return numbered.encode(), names

@@ -97,7 +97,7 @@ async def get_document(query: GetDocument, asking: Asking) -> Answer[DocumentVie
         f"select {_COLUMNS}, d.reason, d.message from {{document_status.documents}} d "
         f"where d.document_id = %(document_id)s and {access}"
     )
-    question = Question(query.MODELS, sql, {"document_id": query.document_id, **parameters})
+    question = Question(query.MODELS, sql, {"document_id": query.document_id, **parameters}, is_by_key=True)
     deadline = time.monotonic() + query.wait_seconds
     while True:
         reading = await asking.read_models.read(asking.actor, question)

@@ -87,7 +87,7 @@ async def get_entry(query: GetEntry, asking: Asking) -> Answer[EntryView]:
     """
     access, parameters = visible_to(asking.actor, "e")
     sql = f"select {_COLUMNS} from {{knowledge_entry_list.entries}} e where e.entry_id = %(entry_id)s and {access}"
-    question = Question(query.MODELS, sql, {"entry_id": query.entry_id, **parameters})
+    question = Question(query.MODELS, sql, {"entry_id": query.entry_id, **parameters}, is_by_key=True)
     reading = await asking.read_models.read(asking.actor, question)
     if not reading.rows:
         raise EntryNotFound(query.entry_id)

@@ -24,6 +24,7 @@ FUNCTIONS_WITHOUT_ROWS = {
     "varve.parked_count(p_projection text, p_generation integer)": "one number for all tenants",
     "varve.begin_reading(p_tenant text, p_models text[], p_as_of uuid)": "sets the tenant, and counts its own",
     "varve.start_reading(p_tenant text, p_models text[], p_as_of uuid)": "sets the tenant, and counts its own",
+    "varve.reading(p_tenant text, p_models text[], p_as_of uuid)": "sets the tenant, and counts its own",
     "varve.changes(p_after bigint)": "topics and positions; tenants by a number that several may share",
     "varve.recorded_after(p_position bigint)": "the time of one event, of whatever tenant",
     "varve.repairs(p_projection text)": "the number of a generation",

@@ -1,11 +1,14 @@
 """While somebody holds a snapshot open, PostgreSQL keeps all that was deleted since: checkpoints still move at once."""
 
+import json
+
 import pytest
 
 from projections.generations import ensure_live
 from projections.leases import advance
 from tests.projections.counting import Counted
 from tests.projections.engines import lanes, leased
+from varve.pools import open_pool
 
 MANY = 3_000
 PAGES_AT_MOST = 20
@@ -47,6 +50,15 @@ async def test_the_newest_checkpoint_is_found_among_those_that_are_kept(moved, a
 async def test_it_is_found_by_a_plan_that_knows_how_few_rows_are_in_how_many_pages(moved, admin):
     await admin.execute("vacuum analyze varve.checkpoints")
     assert await pages_read(admin, "select position from varve.lanes where projection = 'counted'") <= PAGES_AT_MOST
+
+
+async def test_a_reader_is_told_of_it_without_reading_the_others(moved, admin, settings):
+    await admin.execute("vacuum analyze varve.checkpoints")
+    async with open_pool(settings, "varve_reader", 1) as pool, pool.connection() as connection:
+        asked = "select reading from varve.reading('acme', '{counted}', null)"
+        ((said,),) = await (await connection.execute(asked)).fetchall()
+        assert json.loads(said)["models"]["counted"][3] == MANY
+        assert await pages_read(connection, asked) <= PAGES_AT_MOST
 
 
 async def test_it_moves_on_without_reading_the_others(moved, admin, projector_pool):
