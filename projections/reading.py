@@ -20,9 +20,11 @@ _GENERATIONS = "select varve.start_reading(%s, %s::text[], %s)"
 # another order the question would be refused.
 _ASK = """
 select r.reading, q.*
-from varve.{reading}(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s) r (reading)
+from {reading} r (reading)
 left join lateral (select true as is_row, question.* from ({sql}) question) q on true
 """
+_READING = "varve.start_reading(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s)"
+_READING_BY_KEY = "varve.reading_by_key(%(reading_tenant)s, %(reading_model)s)"
 _KEPT_STATEMENTS = 500  # of some kilobytes
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 _COLUMNS_BEFORE = 2
@@ -118,10 +120,14 @@ def statement_of(
     question: Question, tenant: str, generations: Mapping[str, int], as_of: UUID | None = None
 ) -> tuple[bytes, list[Any]]:
     """Return the statement that asks `question` of some generations, and its parameters, $1 the first."""
-    models = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
-    of = {"reading_tenant": tenant, "reading_models": models, "reading_as_of": as_of}
-    # One plan for all keys is best, so what the answer is of may be a part of it.
-    reading = "reading" if question.is_by_key else "start_reading"
+    of: dict[str, Any] = {"reading_tenant": tenant}
+    if question.is_by_key and as_of is None:
+        reading = _READING_BY_KEY
+        (of["reading_model"],) = question.models
+    else:
+        reading = _READING
+        of["reading_models"] = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
+        of["reading_as_of"] = as_of
     sql, names = _sql(reading, question.sql, tuple(generations.items()), as_of)
     parameters = {**of, **question.parameters}
     return sql, [parameters[name] for name in names]

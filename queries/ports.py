@@ -22,7 +22,7 @@ class Question:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of PostgreSQL for this question alone."""
     is_by_key: bool = False
-    """It asks for what has one key, which PostgreSQL looks up in the same way whatever the key."""
+    """It asks one model for what has one key, which PostgreSQL looks up in the same way whatever the key."""
 
 
 class Reading(Protocol):

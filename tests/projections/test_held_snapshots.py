@@ -55,7 +55,7 @@ async def test_it_is_found_by_a_plan_that_knows_how_few_rows_are_in_how_many_pag
 async def test_a_reader_is_told_of_it_without_reading_the_others(moved, admin, settings):
     await admin.execute("vacuum analyze varve.checkpoints")
     async with open_pool(settings, "varve_reader", 1) as pool, pool.connection() as connection:
-        asked = "select reading from varve.reading('acme', '{counted}', null)"
+        asked = "select reading from varve.reading_by_key('acme', 'counted')"
         ((said,),) = await (await connection.execute(asked)).fetchall()
         assert json.loads(said)["models"]["counted"][3] == MANY
         assert await pages_read(connection, asked) <= PAGES_AT_MOST
