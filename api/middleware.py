@@ -62,7 +62,9 @@ class RequestContext:
 
 
 def _correlation(header: str | None) -> UUID:
+    if header is None:
+        return uuid4()
     try:
-        return UUID(header or "")
+        return UUID(header)
     except ValueError:
         return uuid4()

@@ -1,13 +1,13 @@
 """Answers as they leave the process: encoded once, kept, and sent as they are."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic_core import to_json
 
 from eventstore.position import LogPosition
-from queries.message import Answer, Versioned
+from queries.message import Answer, Page, Versioned
+from queries.search.message import SearchResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,8 @@ class EncodedAnswer:
 
 def _results(value: Any) -> int:
     """Return how many items a list, a page of one or the hits of a search have; one for anything else."""
-    items = getattr(value, "items", getattr(value, "hits", value))
-    return len(items) if isinstance(items, Sequence) else 1
+    match value:
+        case Page(items=items) | SearchResults(hits=items) | (list() as items):
+            return len(items)
+        case _:
+            return 1
