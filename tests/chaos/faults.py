@@ -165,10 +165,11 @@ class Faults:
     async def _stop_projections_in_transaction(self, choice: random.Random) -> tuple[float, IsWell]:
         """Stop one after it wrote rows and before it moved the position: it comes back in the middle of that."""
         group = self.system.groups["projections"]
-        group.set_trap(_trap("rows_written", choice, signal.SIGSTOP))
+        pid = await self._owner()
+        group.set_trap_of(pid, _trap("rows_written", choice, signal.SIGSTOP))
         async with asyncio.timeout(_TRAP_SECONDS):
-            pid = await _stopped_process(group)
-        group.set_trap("")
+            while not is_stopped(pid):  # noqa: ASYNC110 - a process tells nobody
+                await asyncio.sleep(_LOOK_SECONDS)
         return time.monotonic(), await self._outlive(group, pid)
 
     async def _stop_projections_briefly(self, choice: random.Random) -> tuple[float, IsWell]:
@@ -312,15 +313,6 @@ def _any_of(group: Group, choice: random.Random) -> Callable[[], Awaitable[int |
         return choice.choice(sorted(group.processes) or [None])
 
     return pid
-
-
-async def _stopped_process(group: Group) -> int:
-    """Return the first of the group that has stopped itself, once one has."""
-    while True:
-        for pid in group.processes:
-            if is_stopped(pid):
-                return pid
-        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _signal_server(current: Callable[[], int | None], number: signal.Signals) -> tuple[float, int]:

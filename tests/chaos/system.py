@@ -98,6 +98,11 @@ class Group:
         for process in self.processes.values():
             _tell(process, line)
 
+    def set_trap_of(self, pid: int, line: str) -> None:
+        """Tell one process of the group alone: what all are told, two may reach before it is taken back."""
+        if pid in self.processes:
+            _tell(self.processes[pid], line)
+
     def signal(self, pid: int, number: signal.Signals) -> None:
         """Signal a process of the group, unless it has just ended."""
         if pid in self.processes:
