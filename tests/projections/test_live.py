@@ -1,11 +1,20 @@
 """What is read from live read models: rows, and the position that they are of."""
 
 import asyncio
+from dataclasses import replace
+from uuid import uuid4
 
+import pytest
+
+from domain.knowledge.errors import EntryNotFound
 from domain.shared.access import Actor, Role
+from eventstore.stream_reader import TenantStreams
 from projections.live import LiveReadModels
+from queries.knowledge.entry_list import GetEntry, get_entry
+from queries.message import Asking
 from queries.ports import Question
 from tests.projections.engines import until
+from varve.bootstrap import event_types
 from varve.pools import open_pool
 
 LIST = "knowledge_entry_list"
@@ -13,6 +22,7 @@ TAGS = Question((LIST,), f"select tag from {{{LIST}.tags}}")
 SLOWLY = Question(
     (LIST,), f"select tag from (select pg_sleep(0.5)) slept left join {{{LIST}.tags}} on true where tag > ''"
 )
+PLANS = "select generic_plans, custom_plans from pg_prepared_statements where statement like '%reading_by_key%'"
 SLEEPS = "select from pg_stat_activity where wait_event = 'PgSleep'"
 
 
@@ -35,13 +45,40 @@ async def test_rows_written_after_the_position_was_read_are_not_shown(settings, 
     assert (after.rows, after.position) == ([{"tag": "clay"}], 1)
 
 
-async def test_each_question_sees_its_own_tenant_alone_on_a_connection_that_served_another(settings, admin):
+@pytest.mark.parametrize("question", [TAGS, replace(TAGS, is_by_key=True)], ids=["any", "by key"])
+async def test_each_question_sees_its_own_tenant_alone_on_a_connection_that_served_another(settings, admin, question):
     ann, eve = (Actor(tenant=name, user="x", roles=frozenset({Role.EDITOR})) for name in ("acme", "umbra"))
     await admin.execute(f"insert into read_models.{LIST}_1_tags values ('acme', 'clay', gen_random_uuid())")
     async with open_pool(settings, "varve_reader", 1) as pool:
         models = LiveReadModels(pool)
-        seen = [(await models.read(actor, TAGS)).rows for actor in (ann, eve, ann)]
+        seen = [(await models.read(actor, question)).rows for actor in (ann, eve, ann)]
         async with pool.connection() as connection:
             left = await (await connection.execute("select current_setting('varve.tenant', true)")).fetchone()
     assert seen == [[{"tag": "clay"}], [], [{"tag": "clay"}]]
     assert left in {("",), (None,)}
+
+
+async def test_parked_events_are_counted_alike_by_key_and_for_the_own_tenant_alone(settings, admin):
+    ann, eve = (Actor(tenant=name, user="x", roles=frozenset({Role.EDITOR})) for name in ("acme", "umbra"))
+    await admin.execute(
+        "insert into varve.parked (projection, generation, position, tenant, partition) values (%s, 1, 1, 'acme', 'x')",
+        (LIST,),
+    )
+    async with open_pool(settings, "varve_reader", 1) as pool:
+        models = LiveReadModels(pool)
+        for question in (TAGS, replace(TAGS, is_by_key=True)):
+            assert [(await models.read(actor, question)).parked for actor in (ann, eve)] == [1, 0]
+
+
+async def test_a_question_by_key_is_planned_for_all_keys(settings):
+    """Planned anew each time, it takes several times as long."""
+    ann = Actor(tenant="acme", user="ann", roles=frozenset({Role.EDITOR}))
+    async with open_pool(settings, "varve_reader", 1) as pool:
+        asking = Asking(ann, LiveReadModels(pool), TenantStreams(pool, event_types()))
+        for _ in range(20):
+            with pytest.raises(EntryNotFound):
+                await get_entry(GetEntry(entry_id=uuid4()), asking)
+        async with pool.connection() as connection:
+            cursor = await connection.execute(PLANS)
+            ((generic, custom),) = await cursor.fetchall()
+    assert generic > custom
