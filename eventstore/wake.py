@@ -13,6 +13,8 @@ CHANNEL = "varve_log"
 """Told of after events were appended."""
 READY_CHANNEL = "varve_ready"
 """Told of after something was made that a projection waits for."""
+LANES_CHANNEL = "varve_lanes"
+"""Told of after lanes were made that nobody runs yet."""
 _RECONNECT_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 _STEADY_SECONDS = 1.0
 """A connection that lived that long is opened again at once when it is lost."""

@@ -14,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.background import completed, end
 from eventstore.log import LogReader
-from eventstore.wake import CHANNEL, READY_CHANNEL, WakeListener
+from eventstore.wake import CHANNEL, LANES_CHANNEL, READY_CHANNEL, WakeListener
 from projections.checkpoints import Checkpoints
 from projections.definition import Connection, Projection
 from projections.generations import drop_superfluous, ensure_live, set_lanes
@@ -76,7 +76,9 @@ class Engine:
         self._shared_log = SharedLog(pool, reader, window_size)
         self._checkpoints = Checkpoints(pool)
         self._turns = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
-        self._listener = WakeListener(listen_url, {CHANNEL: self.wake, READY_CHANNEL: self._wake_waiting})
+        self._has_new_lanes = asyncio.Event()
+        calls = {CHANNEL: self.wake, READY_CHANNEL: self._wake_waiting, LANES_CHANNEL: self._has_new_lanes.set}
+        self._listener = WakeListener(listen_url, calls)
         self._owner = owner
         self._on_step = on_step
         self._lanes: dict[LaneKey, tuple[Lane, asyncio.Task[None]]] = {}
@@ -115,9 +117,16 @@ class Engine:
                     await self._hold_lanes()
                 except (psycopg.Error, PoolTimeout) as error:
                     log.warning("engine.database_lost", error=str(error))
-                await asyncio.sleep(_HEARTBEAT_SECONDS)
+                await self._until_next_heartbeat()
         finally:
             await completed(self._give_back(listener))  # with a slow database until after the next cancellation
+
+    async def _until_next_heartbeat(self) -> None:
+        """Rest between two heartbeats; a rebuild that was asked for brings the next one forward."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                await self._has_new_lanes.wait()
+        self._has_new_lanes.clear()
 
     async def _hold_lanes(self) -> None:
         """Renew what this process has, stop what it lost, start what is free."""

@@ -11,6 +11,7 @@ import structlog
 
 from eventstore.log import head
 from eventstore.slots import SLOTS
+from eventstore.wake import LANES_CHANNEL
 from projections.definition import Connection, Generation, Projection, Purpose
 from projections.succession import Turn, turns_of
 
@@ -196,6 +197,7 @@ async def create_generation(connection: Connection, projection: Projection, made
         await connection.execute(_SECURE.format(table=generation.table(table)))
     await connection.execute(_INSERT, parameters)
     await connection.execute(_INSERT_LANES, parameters)
+    await connection.execute("select pg_notify(%s, '')", (LANES_CHANNEL,))
     return generation
 
 

@@ -66,6 +66,20 @@ async def test_a_requested_rebuild_fills_the_next_generation_beside_the_live_one
     assert len((await stored_tables(admin, view, 2))["entries"]) == 200
 
 
+async def test_a_worker_does_not_wait_for_its_next_heartbeat_to_begin(
+    settings, platform, admin, projector_pool, monkeypatch
+):
+    monkeypatch.setattr("projections.engine._HEARTBEAT_SECONDS", 300.0)
+    monkeypatch.setattr("projections.engine.LEASE_SECONDS", 900.0)
+    await create_many(platform, 5)
+    async with engine_of(settings, [Counted()]):
+        await until_caught_up(admin, [Counted.NAME])
+        async with projector_pool.connection() as connection:
+            await start_rebuild(connection, Counted())
+        await until_live(admin, Counted.NAME, 2)
+    assert await counts(admin, Counted.NAME, 2) == {"acme": 5}
+
+
 async def test_a_reader_sees_no_error_no_gap_and_no_step_back_during_rebuilds(settings, platform, admin):
     view = slow_view()
     first = 100
