@@ -201,7 +201,7 @@ class Engine:
     async def _put_back(self) -> None:
         if self._kept is not None:
             kept, self._kept = self._kept, None
-            await asyncio.shield(self._pool.putconn(kept))  # one that is neither here nor there stays open
+            await completed(self._pool.putconn(kept))  # one that is neither here nor there stays open
 
     async def _shared_out(self, connection: Connection, held: list[LaneLease], share: Share) -> list[LaneLease]:
         """Give back what is more than this worker's share: first of projections of which it runs most lanes.
