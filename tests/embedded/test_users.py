@@ -2,6 +2,7 @@ import os
 import pwd
 import shutil
 import stat
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -126,6 +127,33 @@ def test_a_folder_that_the_system_user_cannot_enter_is_refused_and_not_opened(fo
 def test_a_user_that_cannot_run_servers_is_refused_with_the_settings_name(name: str) -> None:
     with pytest.raises(ServiceAccountMissing, match="VARVE_RUN_AS"):
         service_account(name)
+
+
+@as_root
+def test_processes_that_start_together_make_one_user() -> None:
+    name = f"varve-test-{os.getpid()}"
+    program = (
+        "import sys; from varve.embedded.account import service_account; print(flush=True); sys.stdin.readline();"
+        "print(service_account(sys.argv[1]).user_id)"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(6)
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        told = {int(process.communicate(timeout=30)[0]) for process in processes}
+        assert told == {pwd.getpwnam(name).pw_uid}
+    finally:
+        subprocess.run(["/usr/sbin/userdel", name], check=True)
 
 
 @as_root

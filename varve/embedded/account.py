@@ -1,15 +1,19 @@
 """The user that the servers run as: ourselves, or a system user when we are root."""
 
+import contextlib
+import fcntl
 import os
 import pwd
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from varve.embedded.errors import ServiceAccountMissing
 
 DEFAULT_RUN_AS = "varve"
+_LOCK = Path("/run/varve-useradd.lock")
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,7 @@ def service_account(run_as: str) -> ServiceAccount:
     """
     if os.geteuid() != 0:
         return ServiceAccount(_name_of(os.geteuid()), os.geteuid(), os.getegid())
-    try:
-        entry = pwd.getpwnam(run_as)
-    except KeyError:
-        entry = _make_system_user(run_as)
+    entry = _find(run_as) or _make_system_user(run_as)
     if entry.pw_uid == 0:
         raise ServiceAccountMissing(run_as, "it is root")
     return ServiceAccount(run_as, entry.pw_uid, entry.pw_gid)
@@ -55,14 +56,39 @@ def _name_of(user_id: int) -> str:
         return str(user_id)
 
 
+def _find(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
 def _make_system_user(name: str) -> pwd.struct_passwd:
     useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if useradd is None:
         raise ServiceAccountMissing(name, "it doesn't exist and there is no `useradd` to make it")
     command = [useradd, "--system", "--user-group", "--no-create-home"]
     command += ["--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--", name]
-    made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, an absolute program, one name after `--`
+    with _only_one_at_a_time(name):
+        entry = _find(name)
+        if entry is not None:
+            return entry
+        made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, an absolute program, one name after `--`
+        entry = _find(name)
+    if entry is None:
+        raise ServiceAccountMissing(name, f"it can't be made ({made.stderr.strip()})")
+    return entry
+
+
+@contextlib.contextmanager
+def _only_one_at_a_time(name: str) -> Iterator[None]:
+    """Keep others from making a user meanwhile: of two `useradd` for one name the later gives it another id."""
     try:
-        return pwd.getpwnam(name)  # also when another process was faster
-    except KeyError:
-        raise ServiceAccountMissing(name, f"it can't be made ({made.stderr.strip()})") from None
+        descriptor = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ServiceAccountMissing(name, f"it can't be made while {_LOCK} can't be opened ({error})") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
