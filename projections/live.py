@@ -14,7 +14,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from eventstore.epochs import check_epoch
 from eventstore.errors import StoreUnavailable
 from eventstore.position import Epoch, LogPosition, parse_position
-from projections.reading import Question, ReadServer, Rows
+from projections.asking import Question
+from projections.reading import ReadServer, Rows
 
 log = structlog.get_logger()
 

@@ -1,34 +1,20 @@
 """Asks one server, the primary or a replica, about read models: rows and what they are of, in one statement."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import orjson
 import psycopg
-from psycopg.rows import RowMaker
 from psycopg_pool import AsyncConnectionPool
 
-from projections.definition import Generation
+from projections.asking import Answer, Asked, Question, statement_of, statement_of_several
+from projections.gathering import Gathering
 
 _GENERATIONS = "select varve.start_reading(%s, %s::text[], %s)"
-# One statement, one snapshot: a client that goes on with the answer's position finds there what the rows have shown.
-# The outer side of the join is run first, and sets the tenant that the inner side's row-level security asks for; in
-# another order the question would be refused.
-_ASK = """
-select r.reading, q.*
-from {reading} r (reading)
-left join lateral (select true as is_row, question.* from ({sql}) question) q on true
-"""
-_READING = "varve.start_reading(%(reading_tenant)s, %(reading_models)s::text[], %(reading_as_of)s)"
-_READING_BY_KEY = "varve.reading_by_key(%(reading_tenant)s, %(reading_model)s)"
-_KEPT_STATEMENTS = 500  # of some kilobytes
-_PARAMETER = re.compile(r"%\((\w+)\)s|%%")
-_COLUMNS_BEFORE = 2
-"""The columns of an answer that are not the question's: what it is of, and whether there is a row."""
+_MOST_TOGETHER = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +37,6 @@ class Rows:
         return min(self.positions.values(), default=0)
 
 
-class Question(Protocol):
-    @property
-    def models(self) -> tuple[str, ...]: ...
-    @property
-    def sql(self) -> str: ...
-    @property
-    def parameters(self) -> Mapping[str, Any]: ...
-    @property
-    def settings(self) -> Mapping[str, str]: ...
-    @property
-    def is_by_key(self) -> bool: ...
-
-
 class ReadServer:
     """The read models of one server, which may be another's replica and so behind it, in its generations too."""
 
@@ -71,6 +44,7 @@ class ReadServer:
         self.pool = pool
         self._as_of = as_of
         self._generations: dict[str, int] = {}
+        self._by_key = Gathering(self._ask, self._ask_together, most=_MOST_TOGETHER)
 
     async def ask(self, tenant: str, question: Question) -> Rows | None:
         """Return the rows of `question` in one tenant; None when another generation is live than was thought.
@@ -85,7 +59,7 @@ class ReadServer:
             await self.knows(tenant, question.models)
             return None
         try:
-            rows = await self._ask(tenant, question, generations)
+            rows = await self._rows(Asked(tenant, question, generations, self._as_of))
         except psycopg.errors.UndefinedTable:
             self._generations.clear()
             return None
@@ -94,58 +68,39 @@ class ReadServer:
             return None
         return rows
 
-    async def _ask(self, tenant: str, question: Question, generations: Mapping[str, int]) -> Rows:
-        sql, parameters = statement_of(question, tenant, generations, self._as_of)
+    async def _rows(self, asked: Asked) -> Rows:
+        kind = asked.kind
+        return await (self._ask(asked) if kind is None else self._by_key.ask(kind, asked))
+
+    async def _ask(self, asked: Asked) -> Rows:
+        statement, parameters = statement_of(asked)
+        settings = asked.question.settings
         async with self.pool.connection() as connection:
-            cursor = psycopg.AsyncRawCursor(connection, row_factory=_answers)
-            if not question.settings:
-                await cursor.execute(sql, parameters)
+            cursor = psycopg.AsyncRawCursor(connection, row_factory=statement.answers)
+            if not settings:
+                await cursor.execute(statement.sql, parameters)
             else:
                 async with connection.pipeline():  # one transaction, at whose end the settings are gone
-                    await connection.execute(_set(tuple(question.settings)), list(question.settings.values()))
-                    await cursor.execute(sql, parameters)
-            answers = await cursor.fetchall()
-        return _rows([row for _, row in answers if row is not None], answers[0][0])
+                    await connection.execute(_set(tuple(settings)), list(settings.values()))
+                    await cursor.execute(statement.sql, parameters)
+            (rows,) = _rows_of(await cursor.fetchall(), 1)
+        return rows
+
+    async def _ask_together(self, several: Sequence[Asked]) -> Sequence[Rows]:
+        statement, parameters = statement_of_several(several)
+        async with self.pool.connection() as connection:
+            cursor = psycopg.AsyncRawCursor(connection, row_factory=statement.answers)
+            await cursor.execute(statement.sql, parameters)
+            return _rows_of(await cursor.fetchall(), len(several))
 
     async def knows(self, tenant: str, models: Sequence[str]) -> bool:
         """Look which generations of `models` are read, and return whether each has one that holds the tenant's rows."""
         async with self.pool.connection() as connection:
             cursor = await connection.execute(_GENERATIONS, (tenant, list(models), self._as_of), prepare=True)
             ((reading,),) = await cursor.fetchall()
-        self._generations |= _rows([], reading).generations
+        (rows,) = _rows_of([(reading, 1, None)], 1)
+        self._generations |= rows.generations
         return self._generations.keys() >= set(models)
-
-
-def statement_of(
-    question: Question, tenant: str, generations: Mapping[str, int], as_of: UUID | None = None
-) -> tuple[bytes, list[Any]]:
-    """Return the statement that asks `question` of some generations, and its parameters, $1 the first."""
-    of: dict[str, Any] = {"reading_tenant": tenant}
-    if question.is_by_key and as_of is None:
-        reading = _READING_BY_KEY
-        (of["reading_model"],) = question.models
-    else:
-        reading = _READING
-        of["reading_models"] = f"{{{','.join(question.models)}}}"  # an array's text: it is sent quicker than a list
-        of["reading_as_of"] = as_of
-    sql, names = _sql(reading, question.sql, tuple(generations.items()), as_of)
-    parameters = {**of, **question.parameters}
-    return sql, [parameters[name] for name in names]
-
-
-@lru_cache(_KEPT_STATEMENTS)
-def _sql(
-    reading: str, question: str, generations: tuple[tuple[str, int], ...], as_of: UUID | None
-) -> tuple[bytes, list[str]]:
-    """Return the statement as PostgreSQL takes it, and its parameters' names.
-
-    psycopg reads a statement of more than 4 KB, such as the search's, anew each time.
-    """
-    tables = {model: _Tables(Generation(model, number, as_of)) for model, number in generations}
-    sql = _ASK.format(reading=reading, sql=question.format_map(tables))
-    names = list(dict.fromkeys(name for name in _PARAMETER.findall(sql) if name))
-    numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}" if found[1] else "%", sql)
-    return numbered.encode(), names
 
 
 @lru_cache
@@ -154,9 +109,13 @@ def _set(names: tuple[str, ...]) -> bytes:
     return f"select {', '.join(settings)}".encode()
 
 
-def _rows(rows: Sequence[dict[str, Any]], reading: str) -> Rows:
-    """Return `rows` with what `varve.start_reading` says of them."""
-    said = orjson.loads(reading)
+def _rows_of(answers: Sequence[Answer], questions: int) -> list[Rows]:
+    """Return the rows of each of so many questions, with what `varve.start_reading` says of them."""
+    rows: list[list[dict[str, Any]]] = [[] for _ in range(questions)]
+    for _, number, row in answers:
+        if row is not None:
+            rows[number - 1].append(row)
+    said = orjson.loads(answers[0][0])
     generations, versions, definitions, positions = {}, {}, {}, {}
     parked = 0
     for model, (generation, repairs, definition, position, parked_events) in said["models"].items():
@@ -165,27 +124,4 @@ def _rows(rows: Sequence[dict[str, Any]], reading: str) -> Rows:
         definitions[model] = definition
         positions[model] = position
         parked += parked_events
-    return Rows(rows, generations, versions, positions, definitions, said["epoch"], parked)
-
-
-class _Tables:
-    """Stands for a model in the SQL of a question: its attributes are the tables of a generation."""
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-
-    def __getattr__(self, name: str) -> str:
-        return self._generation.table(name)
-
-
-def _answers(cursor: psycopg.AsyncCursor[Any]) -> RowMaker[tuple[str, dict[str, Any] | None]]:
-    """Make of each row what the answer is of, and the question's row, if it is one."""
-    result = cursor.pgresult
-    encoded = [result.fname(column) for column in range(_COLUMNS_BEFORE, result.nfields)] if result else []
-    names = [(name or b"").decode() for name in encoded]
-
-    def answer(values: Sequence[Any]) -> tuple[str, dict[str, Any] | None]:
-        reading, is_row, *own = values
-        return reading, dict(zip(names, own, strict=True)) if is_row else None
-
-    return answer
+    return [Rows(each, generations, versions, positions, definitions, said["epoch"], parked) for each in rows]

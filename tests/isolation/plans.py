@@ -10,8 +10,8 @@ from psycopg_pool import AsyncConnectionPool
 from domain.shared.access import Actor
 from eventstore.position import LogPosition
 from eventstore.stream_reader import SET_TENANT
+from projections.asking import Asked, statement_of, statement_of_several
 from projections.live import LiveReadModels
-from projections.reading import statement_of
 from queries.ports import Question, Reached, Reading, ReadModels
 
 Connection = psycopg.AsyncConnection[Any]
@@ -34,7 +34,7 @@ class ExplainingReadModels:
     """Answers as the real ones, and keeps the plans of every question that it was asked.
 
     A statement that is asked often is planned once for all parameters, so there are two plans: one for these
-    parameters, and one for any.
+    parameters, and one for any. Where several questions can be asked together, so are these.
     """
 
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
@@ -44,17 +44,19 @@ class ExplainingReadModels:
 
     async def read(self, actor: Actor, question: Question, least: LogPosition | None = None) -> Reading:
         # As in a database in which nothing was rebuilt.
-        sql, parameters = statement_of(question, actor.tenant, dict.fromkeys(question.models, 1))
+        asked = Asked(actor.tenant, question, dict.fromkeys(question.models, 1))
+        statements = [statement_of(asked), *([statement_of_several([asked, asked])] if asked.kind else [])]
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(SET_TENANT, (actor.tenant,))
             for name, value in question.settings.items():
                 await connection.execute("select set_config(%s, %s, true)", (name, value))
             cursor = psycopg.AsyncRawCursor(connection)
-            for explained in (
-                await cursor.execute(b"explain (format json) " + sql, parameters, prepare=False),
-                await cursor.execute(b"explain (generic_plan, format json) " + sql, prepare=False),
-            ):
-                self._plans += [each["Plan"] for (planned,) in await explained.fetchall() for each in planned]
+            for statement, parameters in statements:
+                for explained in (
+                    await cursor.execute(b"explain (format json) " + statement.sql, parameters, prepare=False),
+                    await cursor.execute(b"explain (generic_plan, format json) " + statement.sql, prepare=False),
+                ):
+                    self._plans += [each["Plan"] for (planned,) in await explained.fetchall() for each in planned]
         return await self._real.read(actor, question, least)
 
     def take_plans(self) -> list[Plan]:

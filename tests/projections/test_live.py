@@ -70,15 +70,54 @@ async def test_parked_events_are_counted_alike_by_key_and_for_the_own_tenant_alo
             assert [(await models.read(actor, question)).parked for actor in (ann, eve)] == [1, 0]
 
 
-async def test_a_question_by_key_is_planned_for_all_keys(settings):
+@pytest.mark.parametrize("together", [1, 3], ids=["alone", "together"])
+async def test_a_question_by_key_is_planned_for_all_keys(settings, together):
     """Planned anew each time, it takes several times as long."""
     ann = Actor(tenant="acme", user="ann", roles=frozenset({Role.EDITOR}))
     async with open_pool(settings, "varve_reader", 1) as pool:
         asking = Asking(ann, LiveReadModels(pool), TenantStreams(pool, event_types()))
         for _ in range(20):
-            with pytest.raises(EntryNotFound):
-                await get_entry(GetEntry(entry_id=uuid4()), asking)
+            questions = [get_entry(GetEntry(entry_id=uuid4()), asking) for _ in range(together)]
+            found = await asyncio.gather(*questions, return_exceptions=True)
+            assert [type(each) for each in found] == [EntryNotFound] * together
         async with pool.connection() as connection:
-            cursor = await connection.execute(PLANS)
-            ((generic, custom),) = await cursor.fetchall()
-    assert generic > custom
+            plans = await (await connection.execute(PLANS)).fetchall()
+    assert len(plans) == min(together, 2)
+    assert all(generic > custom for generic, custom in plans)
+
+
+async def test_questions_by_key_that_come_together_are_asked_together_each_with_its_own_rights(settings, admin):
+    """Of users of one tenant; another tenant's are asked apart."""
+    ids = [uuid4() for _ in range(6)]
+    for number, entry_id in enumerate(ids):
+        await admin.execute(
+            f"insert into read_models.{LIST}_1_entries values ('acme', %s, %s, %s, 'A name', '', 'note', null, '{{}}',"
+            " '{}', '[]', true, %s, 1, now(), now())",
+            (entry_id, "ann" if number % 2 else "bob", "private" if number < 4 else "tenant", number + 1),
+        )
+    async with open_pool(settings, "varve_reader", 4) as pool:
+        models = LiveReadModels(pool)
+        streams = TenantStreams(pool, event_types())
+
+        async def versions(actor: Actor) -> list[int | None]:
+            asking = Asking(actor, models, streams)
+            answers = await asyncio.gather(
+                *(get_entry(GetEntry(entry_id=entry_id), asking) for entry_id in (*ids, uuid4())),
+                return_exceptions=True,
+            )
+            return [None if isinstance(answer, EntryNotFound) else answer.value.version for answer in answers]
+
+        ann, bob = (Actor(tenant="acme", user=name, roles=frozenset({Role.EDITOR})) for name in ("ann", "bob"))
+        chief = Actor(tenant="acme", user="chief", roles=frozenset({Role.ADMIN}))
+        eve = Actor(tenant="umbra", user="ann", roles=frozenset({Role.ADMIN}))
+        await versions(chief)  # from now on it is known which generation is read
+        before = pool.get_stats()["requests_num"]
+        seen = await asyncio.gather(*(versions(actor) for actor in (ann, bob, chief, eve)))
+        asked = pool.get_stats()["requests_num"] - before
+    assert seen == [
+        [None, 2, None, 4, 5, 6, None],
+        [1, None, 3, None, 5, 6, None],
+        [1, 2, 3, 4, 5, 6, None],
+        [None] * 7,
+    ]
+    assert asked <= 8, "28 questions of two tenants, with two conditions"
