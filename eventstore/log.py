@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
@@ -17,6 +17,7 @@ from eventstore.errors import UnknownEventType
 from eventstore.log_filter import AT, EVERYTHING, LARGE, LogFilter, Span, window_query
 from eventstore.mapper import EventTypes
 from eventstore.records import RecordedEvent
+from eventstore.thinning import Thinning
 
 BEFORE_WINDOW = """
 select (select epoch from varve.log_epochs order by number desc limit 1),
@@ -159,11 +160,7 @@ class LogReader:
             },
             prepare=True,
         )
-        rows = await cursor.fetchall()
-        events: list[RecordedEvent] = []
-        while len(events) < len(rows):
-            events += _decode_known(rows[len(events) :], self._event_types.decode)
-        return events
+        return self._decoded(await cursor.fetchall())
 
     async def decode(self, fetched: FetchedRows) -> Window:
         """Return the window; see `window` for what is raised."""
@@ -176,6 +173,21 @@ class LogReader:
         is_cut = len(events) < len(rows)
         scanned_to = rows[len(events)][_POSITION] - 1 if is_cut else fetched.scanned_to
         return Window(events, scanned_to, is_cut or scanned_to < fetched.head, fetched.epoch)
+
+    def thinning(self, overwriting: Collection[type[Event]], skipped: Collection[int]) -> Thinning:
+        """Return what decodes fetched rows, but for those that are overwritten, and `skipped` positions.
+
+        It raises `UnknownEvent` and `UndecodableEvent`, for any of the rows that it decodes.
+        """
+        newest = {event_class.TOPIC: event_class.class_version for event_class in overwriting}
+        return Thinning(newest, skipped, self._decoded)
+
+    def _decoded(self, rows: Sequence[Any]) -> Sequence[RecordedEvent]:
+        """Return all of `rows` as events, or raise what is wrong with one of them."""
+        events = _decode_known(rows, self._event_types.decode)
+        if len(events) < len(rows):
+            _decode_known(rows[len(events) :], self._event_types.decode)
+        return events
 
 
 def decode_rows(rows: Sequence[Any], decode: Callable[[str, int, bytes], Event]) -> list[RecordedEvent]:

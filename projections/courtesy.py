@@ -21,6 +21,9 @@ class Courtesy:
     """
 
     def __init__(self) -> None:
+        self.worked = 0.0
+        """For how many seconds, rests not counted, so far."""
+        self._began = time.monotonic()
         self._waited = _waited()
         self._company_until = 0.0
 
@@ -28,15 +31,14 @@ class Courtesy:
         """Note that somebody else is at work."""
         self._company_until = time.monotonic() + _COMPANY_SECONDS
 
-    async def rest(self, worked: float) -> None:
-        """Let the event loop, and whoever else waits for a processor, go on.
-
-        Args:
-            worked: for how many seconds, since the last rest.
-        """
-        before, self._waited = self._waited, _waited()
-        has_company = time.monotonic() < self._company_until
-        await asyncio.sleep(self._waited - before + (_RESTS * worked if has_company else 0.0))
+    async def rest(self) -> None:
+        """Let the event loop, and whoever else waits for a processor, go on."""
+        now, before = time.monotonic(), self._waited
+        self._waited = _waited()
+        worked = now - self._began
+        self.worked += worked
+        await asyncio.sleep(self._waited - before + (_RESTS * worked if now < self._company_until else 0.0))
+        self._began = time.monotonic()
 
 
 def _waited() -> float:

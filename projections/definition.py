@@ -78,6 +78,12 @@ class Projection(ABC):
     VERSION: ClassVar[int] = 1
     """Raised whenever the same events would give other rows or tables; the highest one that a worker knows is built."""
     EVENTS: ClassVar[frozenset[type[Event]]]
+    OVERWRITING: ClassVar[frozenset[type[Event]]] = frozenset()
+    """Those of `EVENTS` that leave nothing of what an earlier one of their type has changed.
+
+    Where one comes right after another of its type in a stream, the later one alone makes the same rows. A rebuild in
+    memory then does not even decode the earlier one. Where streams are not partitions, it has no effect.
+    """
     TABLES: ClassVar[tuple[str, ...]] = ()
     DDL: ClassVar[str] = ""
     """SQL that makes the tables, each named as ``{name}``."""

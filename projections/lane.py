@@ -107,7 +107,6 @@ class Lane:
         self._slots = range(lease.first_slot, lease.last_slot + 1)
         self._wake = asyncio.Event()
         self._is_ready = asyncio.Event()
-        self._courtesy = Courtesy()
         self._must_look = True
         self._blocked: set[str] = set()
         """The partitions of which something is parked."""
@@ -227,26 +226,34 @@ class Lane:
         bulk = self._projection.bulk()
         if bulk is None:
             return
-        slots = self._slot_range
-        position, worked, began, told = 0, 0.0, time.monotonic(), 0.0
-        stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=slots))
+        is_chosen = self._slot_range is not None
+        is_by_stream = self._projection.partitioned_by() == "stream"
+        thinning = self._shared_log.thinning(self._projection.OVERWRITING if is_by_stream else (), self._skipped)
+        courtesy = Courtesy()
+
+        async def fold(events: Sequence[RecordedEvent]) -> None:
+            bulk.add(self._taken(events, is_chosen=is_chosen))
+            if self._wake.is_set():  # somebody appends
+                self._wake.clear()
+                courtesy.note_company()
+            await courtesy.rest()
+
+        position, told = 0, 0.0
+        stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=self._slot_range))
         with collection_put_off():  # it would go through all rows, which stay, again and again
             async with contextlib.aclosing(stretches) as windows:
                 async for window in windows:
-                    for start in range(0, len(window.events), _FOLDED_AT_ONCE):
-                        some = window.events[start : start + _FOLDED_AT_ONCE]
-                        bulk.add(self._taken(some, is_chosen=slots is not None))
-                        stretch = time.monotonic() - began
-                        worked += stretch
-                        await self._give_way(stretch)
-                        began = time.monotonic()
+                    for start in range(0, len(window.rows), _FOLDED_AT_ONCE):
+                        await fold(thinning.events(window.rows[start : start + _FOLDED_AT_ONCE]))
                     position = window.scanned_to
-                    if bulk.size >= _MOST_FILLED_ROWS or worked > _MOST_FILLED_SECONDS:
+                    if bulk.size >= _MOST_FILLED_ROWS or courtesy.worked > _MOST_FILLED_SECONDS:
                         break
                     if time.monotonic() - told > 1:
                         told = time.monotonic()
                         async with self._pool.connection() as connection:
                             await note_progress(connection, self._lease, position)
+            for events in thinning.rest():
+                await fold(events)
         async with self._pool.connection() as connection, connection.transaction():
             await bulk.write(connection, self._lease.tables)
             self._on_step("rows_written")
@@ -274,14 +281,7 @@ class Lane:
         taken = [event for event in events if self._projection.takes(event)]
         if not is_chosen and len(self._slots) < SLOTS:
             taken = [event for event in taken if slot_of(self._projection.partition(event)) in self._slots]
-        return [event for event in taken if event.position not in self._skipped] if self._skipped else taken
-
-    async def _give_way(self, worked: float) -> None:
-        """Let other lanes, the leases and other processes have their turn, after so many seconds of a rebuild."""
-        if self._wake.is_set():  # somebody appends
-            self._wake.clear()
-            self._courtesy.note_company()
-        await self._courtesy.rest(worked)
+        return taken
 
     async def _apply(self, events: Sequence[RecordedEvent], to: int) -> None:
         free, aside = self._sorted(events)

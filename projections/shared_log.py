@@ -6,16 +6,18 @@ take: an event of newer code would then be passed, and missing from a projection
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
+from domain.shared.events import Event
 from eventstore.background import end
 from eventstore.log import FetchedRows, LogReader, Window
 from eventstore.log_filter import LogFilter
 from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, slot_of
+from eventstore.thinning import Thinning
 from projections.definition import Projection
 from projections.leases import LaneKey
 
@@ -81,7 +83,7 @@ class SharedLog:
         async with self._pool.connection() as connection:
             return await self._reader.at(connection, positions, wanted)
 
-    async def stretches(self, after: int, wanted: LogFilter) -> AsyncGenerator[Window, None]:
+    async def stretches(self, after: int, wanted: LogFilter) -> AsyncGenerator[FetchedRows, None]:
         """Yield large windows up to the log's head, for one lane alone; while one is used, the next one is fetched."""
         reader = self._reader.for_bulk(_BULK_OCTETS)
 
@@ -93,17 +95,17 @@ class SharedLog:
         try:
             while True:
                 fetched = await fetching
-                if fetched.scanned_to < fetched.head:
-                    fetching = asyncio.create_task(fetch(fetched.scanned_to))
-                window = await reader.decode(fetched)
-                yield window
                 if fetched.scanned_to >= fetched.head:
+                    yield fetched
                     return
-                if window.scanned_to < fetched.scanned_to:  # it was cut before what can't be decoded
-                    await end(fetching)
-                    fetching = asyncio.create_task(fetch(window.scanned_to))
+                fetching = asyncio.create_task(fetch(fetched.scanned_to))
+                yield fetched
         finally:
             await end(fetching)
+
+    def thinning(self, overwriting: Collection[type[Event]], skipped: Collection[int]) -> Thinning:
+        """Return what decodes the rows of stretches, but for those that are overwritten, and `skipped` positions."""
+        return self._reader.thinning(overwriting, skipped)
 
     def forget_unfinished(self) -> None:
         """Let nobody join a reading that may lack an append that has just been told of."""

@@ -51,6 +51,7 @@ def _tags(row: EntryRow) -> list[JsonObject]:
 class KnowledgeEntryListView(StreamProjection[EntryRow]):
     NAME: ClassVar[str] = "knowledge_entry_list"
     EVENTS: ClassVar[frozenset[type[Event]]] = frozenset((*ENTRY_EVENTS, EventVoided))
+    OVERWRITING: ClassVar[frozenset[type[Event]]] = frozenset({KnowledgeEntryUpdated})
     TABLES: ClassVar[tuple[str, ...]] = ("entries", "tags")
     DDL: ClassVar[str] = """
         create table {entries} (

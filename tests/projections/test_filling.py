@@ -48,6 +48,23 @@ async def test_what_memory_may_not_hold_is_left_to_batches(settings, history, pr
     await assert_rebuilt(admin)
 
 
+async def test_what_is_overwritten_is_not_even_decoded(settings, history, projector_pool, admin, monkeypatch):
+    monkeypatch.setattr("projections.shared_log._BULK_WINDOW", 7)
+    folded: list[tuple[str, int]] = []
+
+    class Told(KnowledgeEntryListView):
+        def step(self, row, recorded):
+            folded.append((type(recorded.event).__name__, recorded.position))
+            return super().step(row, recorded)
+
+    await rebuild(settings, projector_pool, admin, Told())
+    await assert_rebuilt(admin)
+    cursor = await admin.execute("select count(*) from varve.events where topic like 'knowledge.KnowledgeEntryUpdated'")
+    (updates,) = await cursor.fetchone()
+    assert 0 < len([name for name, _ in folded if name == "KnowledgeEntryUpdated"]) < updates
+    assert len(set(folded)) == len(folded)
+
+
 async def test_one_that_dies_before_its_rows_are_committed_begins_anew(settings, history, projector_pool, admin):
     deaths = []
 
