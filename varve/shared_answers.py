@@ -18,6 +18,8 @@ _MOST_WAITING = 1_000
 _MOST_OCTETS = 1_000_000
 """Of one answer; a longer one is kept in its process alone."""
 _WRITTEN_AT_ONCE = 100
+_GATHERED_SECONDS = 0.02
+"""For so long answers are gathered before they are written: one way to Redis for all of them."""
 _AWAY_SECONDS = 1.0
 """For so long Redis is not asked again after it did not answer."""
 _HIT = "if redis.call('exists', KEYS[1]) == 1 then redis.call('hincrby', KEYS[1], 'hits', ARGV[1]) end"
@@ -86,6 +88,7 @@ class RedisAnswers:
                     await self._is_due.wait()
             except TimeoutError:
                 pass
+            await asyncio.sleep(_GATHERED_SECONDS)
             self._is_due.clear()
             try:
                 await self._write()

@@ -61,9 +61,21 @@ class TextAnalyzer:
     def spans_of(self, terms: Collection[str], text: str) -> list[tuple[int, int]]:
         """Return (start, end) of each of `terms` in `text`: character offsets into it as it was given."""
         if text.isascii():
-            return [word.span() for word in _ASCII_WORD.finditer(text.lower()) if _english_term(word.group()) in terms]
+            lowered = text.lower()
+            words = [word for word in set(_ASCII_WORD.findall(lowered)) if _english_term(word) in terms]
+            return sorted(span for word in words for span in _ascii_spans(word, lowered))
         lowered, starts, ends = _aligned(text)
         return [(starts[start], ends[end - 1]) for term, start, end in _terms_of(lowered) if term in terms]
+
+
+def _ascii_spans(word: str, lowered: str) -> Iterator[tuple[int, int]]:
+    """Yield where `word` stands by itself: few words are looked for, and a match of each in the text takes longer."""
+    start = lowered.find(word)
+    while start >= 0:
+        end = start + len(word)
+        if not lowered[start - 1 : start].isalnum() and not lowered[end : end + 1].isalnum():
+            yield start, end
+        start = lowered.find(word, end)
 
 
 def _normalized(text: str) -> str:
