@@ -31,13 +31,18 @@ class Courtesy:
         """Note that somebody else is at work."""
         self._company_until = time.monotonic() + _COMPANY_SECONDS
 
+    @property
+    def has_company(self) -> bool:
+        """Whether somebody else is at work."""
+        return time.monotonic() < self._company_until
+
     async def rest(self) -> None:
         """Let the event loop, and whoever else waits for a processor, go on."""
         now, before = time.monotonic(), self._waited
         self._waited = _waited()
         worked = now - self._began
         self.worked += worked
-        await asyncio.sleep(self._waited - before + (_RESTS * worked if now < self._company_until else 0.0))
+        await asyncio.sleep(self._waited - before + (_RESTS * worked if self.has_company else 0.0))
         self._began = time.monotonic()
 
 

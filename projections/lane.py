@@ -239,7 +239,9 @@ class Lane:
             await courtesy.rest()
 
         position, told = 0, 0.0
-        stretches = self._shared_log.stretches(0, replace(self._lease.wanted, slots=self._slot_range))
+        wanted = replace(self._lease.wanted, slots=self._slot_range)
+        # Who fetches while it rests makes PostgreSQL work while others are to have the processors.
+        stretches = self._shared_log.stretches(0, wanted, lambda: not courtesy.has_company)
         with collection_put_off():  # it would go through all rows, which stay, again and again
             async with contextlib.aclosing(stretches) as windows:
                 async for window in windows:

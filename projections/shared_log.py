@@ -6,7 +6,7 @@ take: an event of newer code would then be passed, and missing from a projection
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
@@ -83,25 +83,37 @@ class SharedLog:
         async with self._pool.connection() as connection:
             return await self._reader.at(connection, positions, wanted)
 
-    async def stretches(self, after: int, wanted: LogFilter) -> AsyncGenerator[FetchedRows, None]:
-        """Yield large windows up to the log's head, for one lane alone; while one is used, the next one is fetched."""
+    async def stretches(
+        self, after: int, wanted: LogFilter, fetches_ahead: Callable[[], bool]
+    ) -> AsyncGenerator[FetchedRows, None]:
+        """Yield large windows up to the log's head, for one lane alone.
+
+        Args:
+            after: the position before the first of them.
+            wanted: what is wanted of the log.
+            fetches_ahead: whether the next window is to be fetched while one is used, or not before it is asked for.
+        """
         reader = self._reader.for_bulk(_BULK_OCTETS)
 
         async def fetch(position: int) -> FetchedRows:
             async with self._pool.connection() as connection:
                 return await reader.fetch(connection, position, _BULK_WINDOW, wanted)
 
-        fetching = asyncio.create_task(fetch(after))
+        fetching: asyncio.Task[FetchedRows] | None = None
+        position = after
         try:
             while True:
-                fetched = await fetching
-                if fetched.scanned_to >= fetched.head:
-                    yield fetched
-                    return
-                fetching = asyncio.create_task(fetch(fetched.scanned_to))
+                fetched = await (fetching or fetch(position))
+                position, fetching = fetched.scanned_to, None
+                is_last = position >= fetched.head
+                if not is_last and fetches_ahead():
+                    fetching = asyncio.create_task(fetch(position))
                 yield fetched
+                if is_last:
+                    return
         finally:
-            await end(fetching)
+            if fetching is not None:
+                await end(fetching)
 
     def thinning(self, overwriting: Collection[type[Event]], skipped: Collection[int]) -> Thinning:
         """Return what decodes the rows of stretches, but for those that are overwritten, and `skipped` positions."""
