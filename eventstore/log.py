@@ -184,9 +184,9 @@ class LogReader:
 
     def _decoded(self, rows: Sequence[Any]) -> Sequence[RecordedEvent]:
         """Return all of `rows` as events, or raise what is wrong with one of them."""
-        events = _decode_known(rows, self._event_types.decode)
-        if len(events) < len(rows):
-            _decode_known(rows[len(events) :], self._event_types.decode)
+        events: list[RecordedEvent] = []
+        while len(events) < len(rows):
+            events += _decode_known(rows[len(events) :], self._event_types.decode)
         return events
 
 
