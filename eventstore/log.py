@@ -14,7 +14,19 @@ from psycopg.rows import tuple_row
 from domain.shared.events import Event
 from eventstore.decoding import collection_put_off
 from eventstore.errors import UnknownEventType
-from eventstore.log_filter import AT, EVERYTHING, LARGE, LogFilter, Span, window_query
+from eventstore.log_filter import (
+    AT,
+    DATA,
+    EVERYTHING,
+    IS_VOIDED,
+    LARGE,
+    METADATA,
+    POSITION,
+    SIZE,
+    LogFilter,
+    Span,
+    window_query,
+)
 from eventstore.mapper import EventTypes
 from eventstore.records import RecordedEvent
 from eventstore.thinning import Thinning
@@ -31,7 +43,6 @@ A window's plan is made once for each session, maybe while the log is still smal
 it may only use indexes, and these in their order.
 """
 
-_POSITION, _DATA, _METADATA, _SIZE, _IS_VOIDED = 1, 6, 7, 9, 10  # columns of a window
 _DECODED_AT_ONCE = 500_000  # bytes, some milliseconds
 _OCTETS = 4_000_000
 _SPAN = 100_000
@@ -127,15 +138,15 @@ class LogReader:
         span = Span(after, min(after + self._span, wanted.up_to), limit, self._octets)
         epoch, newest, rows = await _read(connection, *window_query(wanted, span))
         head = min(newest, wanted.up_to)
-        last = rows[-1][_POSITION] if rows else after
+        last = rows[-1][POSITION] if rows else after
         scanned_to = last if len(rows) == limit else max(last, min(span.upto, head))
         if wanted.leaves_out_voided:
-            rows = [row for row in rows if not row[_IS_VOIDED]]
-        if any(map(itemgetter(_SIZE), rows)):
+            rows = [row for row in rows if not row[IS_VOIDED]]
+        if any(map(itemgetter(SIZE), rows)):
             fitting = rows[: _fitting(rows, self._octets)]
             if len(fitting) < len(rows):
-                scanned_to = rows[len(fitting)][_POSITION] - 1
-            large = [row[_POSITION] for row in fitting if row[_SIZE]]
+                scanned_to = rows[len(fitting)][POSITION] - 1
+            large = [row[POSITION] for row in fitting if row[SIZE]]
             epoch_of_large, _, found = await _read(connection, LARGE, {"positions": large})
             if (epoch_of_large, len(found)) != (epoch, len(large)):  # behind a pooler another server has taken over
                 return await self.fetch(connection, after, limit, wanted)
@@ -165,13 +176,13 @@ class LogReader:
     async def decode(self, fetched: FetchedRows) -> Window:
         """Return the window; see `window` for what is raised."""
         rows = fetched.rows
-        if sum([len(row[_DATA]) for row in rows]) > _DECODED_AT_ONCE:
+        if sum([len(row[DATA]) for row in rows]) > _DECODED_AT_ONCE:
             # On a thread: the event loop has leases to renew.
             events = await asyncio.to_thread(_decode_known, rows, self._event_types.decode)
         else:
             events = _decode_known(rows, self._event_types.decode)
         is_cut = len(events) < len(rows)
-        scanned_to = rows[len(events)][_POSITION] - 1 if is_cut else fetched.scanned_to
+        scanned_to = rows[len(events)][POSITION] - 1 if is_cut else fetched.scanned_to
         return Window(events, scanned_to, is_cut or scanned_to < fetched.head, fetched.epoch)
 
     def thinning(self, overwriting: Collection[type[Event]], skipped: Collection[int]) -> Thinning:
@@ -204,7 +215,7 @@ def _decode_known(rows: Sequence[Any], decode: Callable[[str, int, bytes], Event
         _decode_rows(rows, decode, events)
     except UnknownEventType as error:
         if not events:
-            raise UnknownEvent(error.topic, error.class_version, rows[0][_POSITION]) from error
+            raise UnknownEvent(error.topic, error.class_version, rows[0][POSITION]) from error
     except Exception as error:  # upcasters are code of many hands
         if not events:
             tenant, position, stream, _, topic, *_ = rows[0]
@@ -216,7 +227,7 @@ def _decode_rows(rows: Sequence[Any], decode: Callable[[str, int, bytes], Event]
     """Append the events of `rows` to `events`, up to one that can't be decoded."""
     with collection_put_off():
         for row in rows:
-            tenant, position, stream, version, topic, class_version, data, metadata, recorded_at = row[:_SIZE]
+            tenant, position, stream, version, topic, class_version, data, metadata, recorded_at = row[:SIZE]
             event = decode(topic, class_version, data)
             # By position, not by name: this line runs a million times.
             events.append(RecordedEvent(tenant, position, stream, version, event, metadata, recorded_at))
@@ -236,14 +247,14 @@ async def _read(
 
 def _fitting(rows: Sequence[Any], octets: int) -> int:
     """Return how many rows, from the first on, have no more than `octets` together; one always fits."""
-    sizes = (row[_SIZE] or len(row[_DATA]) + len(row[_METADATA]) for row in rows)
+    sizes = (row[SIZE] or len(row[DATA]) + len(row[METADATA]) for row in rows)
     return max(1, bisect_right(list(accumulate(sizes)), octets))
 
 
 def _filled(rows: Sequence[Any], found: Sequence[Any]) -> list[Any]:
     """Return `rows` with the bytes that they lack."""
     contents = {position: content for position, *content in found}
-    return [(*row[:_DATA], *contents[row[_POSITION]], *row[_METADATA + 1 :]) if row[_SIZE] else row for row in rows]
+    return [(*row[:DATA], *contents[row[POSITION]], *row[METADATA + 1 :]) if row[SIZE] else row for row in rows]
 
 
 async def head(connection: psycopg.AsyncConnection[Any]) -> int:

@@ -5,6 +5,8 @@ from typing import Any
 
 from eventstore.slots import SLOTS, SlotRange
 
+TENANT, POSITION, STREAM, VERSION, TOPIC, CLASS_VERSION, DATA, METADATA, RECORDED_AT, SIZE, IS_VOIDED = range(11)
+"""Where the columns of a window are in its rows."""
 _COLUMNS = (
     "tenant, position, stream, version, topic, class_version, data, metadata, recorded_at,"
     " octet_length(data) + octet_length(metadata) as size"

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from eventstore.log_filter import CLASS_VERSION, POSITION, STREAM, TENANT, TOPIC
 from eventstore.records import RecordedEvent
 
-_TENANT, _POSITION, _STREAM, _TOPIC, _CLASS_VERSION = 0, 1, 2, 4, 5  # columns of a window
 _DECODED_AT_ONCE = 1_000
 
 
@@ -38,7 +38,7 @@ class Thinning:
     def events(self, rows: Sequence[Any]) -> Sequence[RecordedEvent]:
         """Return the events that can be folded now that `rows` are there, too."""
         if self._skipped:
-            rows = [row for row in rows if row[_POSITION] not in self._skipped]
+            rows = [row for row in rows if row[POSITION] not in self._skipped]
         return self._decode(self._passed(rows) if self._overwriting else rows)
 
     def rest(self) -> Iterator[Sequence[RecordedEvent]]:
@@ -50,10 +50,10 @@ class Thinning:
     def _passed(self, rows: Sequence[Any]) -> list[Any]:
         passed = []
         for row in rows:
-            stream, topic = (row[_TENANT], row[_STREAM]), row[_TOPIC]
+            stream, topic = (row[TENANT], row[STREAM]), row[TOPIC]
             before = self._held.pop(stream, None)
-            overwrites = row[_CLASS_VERSION] <= self._overwriting.get(topic, 0)
-            if before is not None and not (overwrites and before[_TOPIC] == topic):
+            overwrites = row[CLASS_VERSION] <= self._overwriting.get(topic, 0)
+            if before is not None and not (overwrites and before[TOPIC] == topic):
                 passed.append(before)
             if overwrites:
                 self._held[stream] = row
