@@ -68,10 +68,15 @@ class Asked:
     as_of: UUID | None = None
 
     @property
+    def is_by_key(self) -> bool:
+        """Whether it is planned with what says of which reading its answer is."""
+        return self.question.is_by_key and self.as_of is None
+
+    @property
     def kind(self) -> Hashable | None:
         """What is the same in questions that can be asked together; None if it has to be asked alone."""
         question = self.question
-        if not question.is_by_key or not question.parameters or self.as_of is not None:
+        if not self.is_by_key or not question.parameters or question.settings:
             return None
         types = [type(value) for value in question.parameters.values()]
         if not _ARRAYS.keys() >= set(types):
@@ -109,7 +114,7 @@ def statement_of(asked: Asked) -> tuple[Statement, list[Any]]:
     """Return the statement that asks a question, and its parameters."""
     question = asked.question
     parameters: dict[str, Any] = {"reading_tenant": asked.tenant, **question.parameters}
-    if question.is_by_key and asked.as_of is None:
+    if asked.is_by_key:
         reading = _READING_BY_KEY
         (parameters["reading_model"],) = question.models
     else:

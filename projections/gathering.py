@@ -65,9 +65,7 @@ class Gathering(Generic[W, A]):
                 return await self._alone(wanted)
             answers = await self._asked_together(group.wanted)
         finally:
-            for groups in (self._waiting, self._asking):
-                if groups.get(kind) is group:
-                    del groups[kind]
+            _leave(self._asking, kind, group)
             group.note_end(answers)
         return answers[0] if answers else await self._alone(wanted)
 
@@ -76,9 +74,10 @@ class Gathering(Generic[W, A]):
         before = self._asking.get(kind)
         if before is not None:
             self._waiting[kind] = group
-            await asyncio.wait((before.end,), timeout=_PATIENCE)
-            if self._waiting.get(kind) is group:
-                del self._waiting[kind]
+            try:
+                await asyncio.wait((before.end,), timeout=_PATIENCE)
+            finally:
+                _leave(self._waiting, kind, group)
 
     async def _asked_together(self, wanted: Sequence[W]) -> Sequence[A]:
         try:
@@ -86,6 +85,12 @@ class Gathering(Generic[W, A]):
         except Exception as error:  # noqa: BLE001 - whoever asks alone finds out what is wrong, and with which one
             log.debug("gathering.failed", error=str(error))
             return ()
+
+
+def _leave(groups: "dict[Hashable, _Group[W, A]]", kind: Hashable, group: "_Group[W, A]") -> None:
+    """Take `group` out, unless another one of its kind has its place."""
+    if groups.get(kind) is group:
+        del groups[kind]
 
 
 class _Group(Generic[W, A]):

@@ -10,7 +10,7 @@ import orjson
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from projections.asking import Answer, Asked, Question, statement_of, statement_of_several
+from projections.asking import Answer, Asked, Question, Statement, statement_of, statement_of_several
 from projections.gathering import Gathering
 
 _GENERATIONS = "select varve.start_reading(%s, %s::text[], %s)"
@@ -73,8 +73,16 @@ class ReadServer:
         return await (self._ask(asked) if kind is None else self._by_key.ask(kind, asked))
 
     async def _ask(self, asked: Asked) -> Rows:
-        statement, parameters = statement_of(asked)
-        settings = asked.question.settings
+        (rows,) = await self._asked(statement_of(asked), 1, asked.question.settings)
+        return rows
+
+    async def _ask_together(self, several: Sequence[Asked]) -> Sequence[Rows]:
+        return await self._asked(statement_of_several(several), len(several), {})
+
+    async def _asked(
+        self, question: tuple[Statement, list[Any]], questions: int, settings: Mapping[str, str]
+    ) -> Sequence[Rows]:
+        statement, parameters = question
         async with self.pool.connection() as connection:
             cursor = psycopg.AsyncRawCursor(connection, row_factory=statement.answers)
             if not settings:
@@ -83,15 +91,7 @@ class ReadServer:
                 async with connection.pipeline():  # one transaction, at whose end the settings are gone
                     await connection.execute(_set(tuple(settings)), list(settings.values()))
                     await cursor.execute(statement.sql, parameters)
-            (rows,) = _rows_of(await cursor.fetchall(), 1)
-        return rows
-
-    async def _ask_together(self, several: Sequence[Asked]) -> Sequence[Rows]:
-        statement, parameters = statement_of_several(several)
-        async with self.pool.connection() as connection:
-            cursor = psycopg.AsyncRawCursor(connection, row_factory=statement.answers)
-            await cursor.execute(statement.sql, parameters)
-            return _rows_of(await cursor.fetchall(), len(several))
+            return _rows_of(await cursor.fetchall(), questions)
 
     async def knows(self, tenant: str, models: Sequence[str]) -> bool:
         """Look which generations of `models` are read, and return whether each has one that holds the tenant's rows."""
