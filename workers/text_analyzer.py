@@ -69,7 +69,7 @@ class TextAnalyzer:
 
 
 def _ascii_spans(word: str, lowered: str) -> Iterator[tuple[int, int]]:
-    """Yield where `word` stands by itself: few words are looked for, and a match of each in the text takes longer."""
+    """Yield where `word` stands by itself, without a match object for every other word of the text."""
     start = lowered.find(word)
     while start >= 0:
         end = start + len(word)
