@@ -18,7 +18,7 @@ _MOST_WAITING = 1_000
 _MOST_OCTETS = 1_000_000
 """Of one answer; a longer one is kept in its process alone."""
 _WRITTEN_AT_ONCE = 100
-_GATHERED_SECONDS = 0.02
+_GATHERED_SECONDS = 0.05
 """For so long answers are gathered before they are written: one way to Redis for all of them."""
 _AWAY_SECONDS = 1.0
 """For so long Redis is not asked again after it did not answer."""

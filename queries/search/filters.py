@@ -1,6 +1,6 @@
 """The filters of a search as SQL: what a passage must be, and how many of a tenant's vectors each filter leaves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from queries.search.message import Search
 
@@ -18,20 +18,21 @@ _OF_COLUMN = "select from {vectors} c where c.tenant = (select varve.tenant()) a
 FIELDS = frozenset(_CONDITIONS)
 
 
-def conditions(query: Search) -> str:
-    """Return the filters of `query` as conditions on c, a chunk, each after an `and`; ``{tags}`` is left open."""
-    return " ".join(f"and {_CONDITIONS[name]}" for name in _given(query))
+def given(query: Search) -> tuple[str, ...]:
+    """Return the names of the filters that `query` has."""
+    return tuple(name for name in _CONDITIONS if getattr(query, name) is not None)
 
 
-def are_many(query: Search) -> str:
+def conditions(filters: Sequence[str]) -> str:
+    """Return `filters` as conditions on c, a chunk, each after an `and`; ``{tags}`` is left open."""
+    return " ".join(f"and {_CONDITIONS[name]}" for name in filters)
+
+
+def are_many(filters: Sequence[str]) -> str:
     """Return the condition that the tenant has many vectors, and each filter leaves many: more than the row of `few`.
 
     Each count is an index scan that ends as soon as there are more, and is not begun when one before it was small.
     """
-    rows = [_OF_TAG if name == "tag" else _OF_COLUMN + _CONDITIONS[name] for name in _given(query)]
+    rows = [_OF_TAG if name == "tag" else _OF_COLUMN + _CONDITIONS[name] for name in filters]
     counts = [_OF_TENANT, *(f"select count(*) from ({each} limit (select few + 1 from few)) counted" for each in rows)]
     return " and ".join(f"coalesce(({each}), 0) > (select few from few)" for each in counts)
-
-
-def _given(query: Search) -> list[str]:
-    return [name for name in _CONDITIONS if getattr(query, name) is not None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +15,7 @@ from eventstore.position import LogPosition
 from queries.access import visible_to
 from queries.message import Answer, Asking, QueryHandler, answer_of
 from queries.ports import Question, Reading, Row
-from queries.search.filters import FIELDS, are_many, conditions
+from queries.search.filters import FIELDS, are_many, conditions, given
 from queries.search.highlight import highlight
 from queries.search.message import (
     TEXT,
@@ -27,16 +28,7 @@ from queries.search.message import (
     SearchHit,
     SearchResults,
 )
-from queries.search.ranking import (
-    Candidate,
-    FusionWeights,
-    Hit,
-    by_passage,
-    by_source,
-    rank_by_both,
-    rank_by_cosine,
-    rank_by_text,
-)
+from queries.search.ranking import FusionWeights, ranking_of
 from queries.search.records import CompletedSearch, SearchRecords
 from queries.search.statements import statement
 
@@ -122,16 +114,18 @@ class _Searching:
         self._embedder = embedder
         self._analyzer = analyzer
         self._settings = settings
-        self._terms = sorted(set(analyzer.terms(query.q)))
+        self._terms = set(analyzer.terms(query.q))
         self._visible, access = visible_to(asking.actor, "c")
         self._parameters: dict[str, Any] = {
             **access,
             **query.model_dump(include=set(FIELDS)),
-            "terms": self._terms,
+            "terms": sorted(self._terms),
             "rare_terms": settings.rare_terms,
             "posting_budget": settings.posting_budget,
             "exact_below": settings.exact_below,
             "step_cost": settings.step_cost,
+            "limit": query.limit,
+            "vector_weight": settings.weights.of(query.q),
         }
         self._graph_settings = {
             # The planner takes every tenant for an average one and would rather sort all that a large one has.
@@ -141,32 +135,29 @@ class _Searching:
         }
 
     async def run(self) -> Answer[SearchResults]:
-        hits = None
-        while hits is None:  # a generation was swapped in between: never show its passages for another's hits
-            found, ranked = await self._enough()
-            hits = await self._shown(ranked, found)
+        found = await self._enough()
         degraded = [leg for leg in _WAYS[self._query.mode][0] if leg not in found.legs]
         positions = {leg: found.reading.positions[_MODELS[leg]] for leg in found.legs}
+        epoch = found.reading.epoch
         results = SearchResults(
-            hits=hits,
+            hits=[self._hit(row, epoch) for row in found.hits],
             mode=self._query.mode,
             degraded=degraded,
-            positions={leg: str(LogPosition(found.reading.epoch, position)) for leg, position in positions.items()},
+            positions={leg: str(LogPosition(epoch, position)) for leg, position in positions.items()},
             generations={leg: found.reading.generations[_MODELS[leg]] for leg in found.legs},
             model=self._embedder.model.key,
         )
         answer = answer_of(results, found.reading)
         return replace(answer, positions={}) if degraded else answer  # not kept: the next one may have both legs
 
-    async def _enough(self) -> tuple["_Found", list[Hit]]:
+    async def _enough(self) -> "_Found":
         """Look further while the passages that were named fold to fewer hits than are wanted, and there are more."""
         top = self._settings.top
         while True:
             self._look_as_far_as(top)
             found = await self._found()
-            hits = self._ranked(found)
-            if len(hits) >= self._query.limit or len(found.candidates) < top or top >= _FURTHEST:
-                return found, hits
+            if len(found.hits) >= self._query.limit or found.chunks < top or top >= _FURTHEST:
+                return found
             top *= _FURTHER
 
     def _look_as_far_as(self, top: int) -> None:
@@ -183,75 +174,34 @@ class _Searching:
         """
         for legs in _WAYS[self._query.mode]:
             try:
-                return await self._candidates(legs)
+                return await self._asked(legs)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one leg, the other one goes on
                 log.warning("search.leg_away", legs=legs, error=repr(error))
         raise StoreUnavailable(f"no leg of the search answers: {self._query.mode}")
 
-    async def _candidates(self, legs: Legs) -> "_Found":
+    async def _asked(self, legs: Legs) -> "_Found":
         settings: Mapping[str, str] = {}
         if "vector" in legs:
             (vector,) = await self._embedder.embed([self._query.q])
             self._parameters["embedding"] = orjson.dumps(list(vector)).decode()
             settings = self._graph_settings
-        reading = await self._read(legs, self._search_sql(legs), settings)
+        models = tuple(_MODELS[leg] for leg in legs)
+        question = Question(models, self._sql(legs), self._parameters, settings)
+        reading = await self._asking.read_models.read(self._asking.actor, question)
         if "vector" in legs and not reading.definitions[VECTOR].endswith(self._embedder.model.key):
             raise OtherModelError(reading.definitions[VECTOR])
-        return _Found(legs, reading, [Candidate(**row) for row in reading.rows])
+        return _Found(legs, reading)
 
-    def _search_sql(self, legs: Legs) -> str:
-        """Return the statement that names the candidates of `legs`."""
-        shared = {**_TABLES, "visible": self._visible}
-        filters = conditions(self._query)
-        by_leg = {
-            "text": statement("text_search").format(**shared, filters=filters.format(**_TABLES)),
-            "vector": statement("vector_search").format(
-                **shared,
-                filters=filters.format(**_TABLES | {"tags": _TABLES["vector_tags"]}),
-                are_many=are_many(self._query).format(**_TABLES),
-            ),
-        }
-        if len(legs) == 1:
-            return by_leg[legs[0]]
-        return statement("hybrid_search").format(**_TABLES, text_search=by_leg["text"], vector_search=by_leg["vector"])
+    def _sql(self, legs: Legs) -> str:
+        return _search_sql(legs, given(self._query), self._visible, is_folded=self._query.group_by is not None)
 
-    def _ranked(self, found: "_Found") -> list[Hit]:
-        """Rank passages as they are, or folded to entries and documents."""
-        group, most = by_passage if self._query.group_by is None else by_source, self._query.limit
-        match found.legs:
-            case ("text",):
-                return rank_by_text(found.candidates, group, most)
-            case ("vector",):
-                return rank_by_cosine(found.candidates, group, most)
-            case _:
-                return rank_by_both(found.candidates, self._settings.weights.of(self._query.q), group, most)
-
-    async def _shown(self, hits: Sequence[Hit], found: "_Found") -> list[SearchHit] | None:
-        """Return hits with their best passage, or None when the generation that was searched is no longer read.
-
-        One that was deleted in between is left out.
-        """
-        leg = found.legs[0]
-        table = _TABLES["chunks" if leg == "text" else "vectors"]
-        sql = statement("chunks").format(chunks=table, visible=self._visible)
-        reading = await self._read((leg,), sql, {}, chunks=[hit.chunks[0] for hit in hits])
-        if reading.generations[_MODELS[leg]] != found.reading.generations[_MODELS[leg]]:
-            return None
-        by_chunk = {row["chunk"]: row for row in reading.rows}
-        return [self._hit(hit, by_chunk[hit.chunks[0]], reading.epoch) for hit in hits if hit.chunks[0] in by_chunk]
-
-    async def _read(self, legs: Legs, sql: str, settings: Mapping[str, str], **parameters: Any) -> Reading:
-        models = tuple(_MODELS[leg] for leg in legs)
-        question = Question(models, sql, {**self._parameters, **parameters}, settings)
-        return await self._asking.read_models.read(self._asking.actor, question)
-
-    def _hit(self, hit: Hit, row: Row, epoch: str) -> SearchHit:
+    def _hit(self, row: Row, epoch: str) -> SearchHit:
         return SearchHit(
-            source_kind=hit.source_kind,
-            source_id=hit.source_id,
+            source_kind=row["source_kind"],
+            source_id=row["source_id"],
             title=row["title"],
-            score=hit.score,
-            scores=Scores(text=hit.text, vector=hit.cosine),
+            score=row["score"],
+            scores=Scores(text=row["text"], vector=row["cosine"]),
             passage=FoundPassage(
                 text=row["content"],
                 ordinal=row["ordinal"],
@@ -260,7 +210,7 @@ class _Searching:
                 heading_path=row["heading_path"],
                 page=row["page"],
                 content_hash=row["content_hash"].hex(),
-                highlight=highlight(row["content"], set(self._terms), self._analyzer),
+                highlight=highlight(row["content"], self._terms, self._analyzer),
             ),
             language=row["language"],
             entity_type=row["entity_type"],
@@ -278,4 +228,38 @@ class _Found:
 
     legs: Legs
     reading: Reading
-    candidates: Sequence[Candidate]
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks were ranked: at the most as many as each leg was to name, together."""
+        chunks: int = self.reading.rows[0]["found"]
+        return chunks
+
+    @property
+    def hits(self) -> Sequence[Row]:
+        """What is shown, best first."""
+        return [row for row in self.reading.rows if row["chunk"] is not None]
+
+
+@cache
+def _search_sql(legs: Legs, filters: tuple[str, ...], visible: str, *, is_folded: bool) -> str:
+    """Return the statement that asks `legs`, and shows the best of what they find."""
+    shared = {**_TABLES, "visible": visible}
+    conditions_on_chunk = conditions(filters)
+    by_leg = {
+        "text": statement("text_search").format(**shared, filters=conditions_on_chunk.format(**_TABLES)),
+        "vector": statement("vector_search").format(
+            **shared,
+            filters=conditions_on_chunk.format(**_TABLES | {"tags": _TABLES["vector_tags"]}),
+            are_many=are_many(filters).format(**_TABLES),
+        ),
+    }
+    found = by_leg[legs[0]]
+    if len(legs) > 1:
+        found = statement("hybrid_search").format(**_TABLES, text_search=by_leg["text"], vector_search=by_leg["vector"])
+    return statement("ranked").format(
+        found=found,
+        shown=_TABLES["chunks" if "text" in legs else "vectors"],
+        visible=visible,
+        **ranking_of(legs, is_folded=is_folded),
+    )

@@ -15,8 +15,10 @@ from psycopg.rows import dict_row
 
 from domain.shared.access import Actor
 from queries.access import visible_to
-from queries.search.filters import FIELDS, are_many, conditions
-from queries.search.message import Search
+from queries.search.filters import FIELDS, are_many, conditions, given
+from queries.search.message import Leg, Search
+from queries.search.ranking import ranking_of
+from tests.reads.search.ranking_model import Candidate
 from varve.pools import session_limits
 from varve.settings import DatabaseRole
 from workers.text_analyzer import TextAnalyzer
@@ -30,6 +32,10 @@ _CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _CONFIGURE = """
 select set_config('role', %s, true), set_config('varve.tenant', %s, true), set_config('enable_sort', 'off', true),
        set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', '100', true)
+"""
+_FOUND = """
+select * from unnest(%(chunk)s::bigint[], %(source_kind)s::text[], %(source_id)s::uuid[], %(text)s::float8[],
+                     %(cosine)s::float8[]) found (chunk, source_kind, source_id, text, cosine)
 """
 _LIMIT = "select set_config(%s, %s, true)"
 
@@ -118,18 +124,39 @@ class SearchIndex:
         )
         return [row["QUERY PLAN"] for row in rows]
 
+    def rank(
+        self, found: Sequence[Candidate], legs: tuple[Leg, ...], actor: Actor, *, is_folded: bool, **parameters: Any
+    ) -> list[dict[str, Any]]:
+        """Rank what legs are said to have found, as the search does."""
+        visible, access = visible_to(actor, "c")
+        sql = _statement("ranked").format(
+            found=_FOUND,
+            shown=_NAMES["chunks" if "text" in legs else "vectors"],
+            visible=visible,
+            **ranking_of(legs, is_folded=is_folded),
+        )
+        columns = {name: [getattr(each, name) for each in found] for name in Candidate._fields}
+        return self._as("varve_reader", sql, {**columns, **access, **parameters}, tenant=actor.tenant)
+
+    def show(self, passage: Passage, leg: Leg, actor: Actor) -> list[dict[str, Any]]:
+        """Return what is shown of a passage that `leg` is said to have found: one row, or none."""
+        found = Candidate(passage.chunk, "entry", passage.source, text=1.0, cosine=1.0)
+        return [row for row in self.rank([found], (leg,), actor, is_folded=False, limit=1) if row["chunk"] is not None]
+
     def _question(self, name: str, actor: Actor, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         visible, access = visible_to(actor, "c")
-        fields = _NAMES | {"visible": visible, "chunks": _NAMES["vectors" if name == "chunks_by_vector" else "chunks"]}
-        query = Search(q="-", **{each: parameters[each] for each in FIELDS & parameters.keys()})
+        fields = _NAMES | {"visible": visible}
+        filters = given(Search(q="-", **{each: parameters[each] for each in FIELDS & parameters.keys()}))
         of_vectors = fields | {"tags": fields["vector_tags"]}
-        by_vector = {"filters": conditions(query).format(**of_vectors), "are_many": are_many(query).format(**_NAMES)}
-        by_text = {"filters": conditions(query).format(**fields)}
         searches = {
-            "text_search": _statement("text_search").format(**fields, **by_text),
-            "vector_search": _statement("vector_search").format(**of_vectors, **by_vector),
+            "text_search": _statement("text_search").format(**fields, filters=conditions(filters).format(**fields)),
+            "vector_search": _statement("vector_search").format(
+                **of_vectors,
+                filters=conditions(filters).format(**of_vectors),
+                are_many=are_many(filters).format(**_NAMES),
+            ),
         }
-        sql = searches.get(name) or _statement(name.removesuffix("_by_vector")).format(**fields, **searches)
+        sql = searches.get(name) or _statement(name).format(**fields, **searches)
         return sql, {**parameters, **access}
 
     def _replace_text(self, passages: Sequence[Passage], gone: Mapping[str, Any]) -> None:

@@ -1,106 +1,129 @@
-"""The ranking's arithmetic, with values computed by hand."""
+"""The ranking's arithmetic, with values computed by hand, and beside its definition."""
 
-from functools import partial
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from queries.search.ranking import (
-    Candidate,
-    FusionWeights,
-    by_passage,
-    by_source,
-    rank_by_both,
-    rank_by_cosine,
-    rank_by_text,
-)
+from domain.shared.access import Actor, Role
+from queries.search.message import Leg
+from queries.search.ranking import FusionWeights
+from tests.reads.search.index import Passage, SearchIndex
+from tests.reads.search.ranking_model import Candidate, Hit, ranked
 
+ANN = Actor(tenant="acme", user="ann", roles=frozenset({Role.READER}))
+BOTH: tuple[Leg, ...] = ("text", "vector")
 _FIRST, _SECOND, _THIRD = UUID(int=1), UUID(int=2), UUID(int=3)
+_MOST = 20
+
+
+class Ranking:
+    """Ranks what legs are said to have found, all of it chunks that are there to be shown."""
+
+    def __init__(self, index: SearchIndex) -> None:
+        self.index = index
+        passages = [Passage(position=n, source=UUID(int=n), content="jet") for n in range(1, _MOST + 1)]
+        self.chunks = [passage.chunk for passage in passages]
+        index.replace(passages, sources=[])
+        index.cache_vectors(passages, [[1.0] + [0.0] * 383] * len(passages))
+        index.replace(passages, sources=[("acme", passage.source) for passage in passages])
+
+    def __call__(
+        self,
+        candidates: Sequence[Candidate],
+        legs: tuple[Leg, ...] = BOTH,
+        *,
+        weight: float = 0.5,
+        is_folded: bool = True,
+        limit: int = _MOST,
+    ) -> list[Hit]:
+        of_numbers = [each._replace(chunk=self.chunks[each.chunk - 1]) for each in candidates]
+        rows = self.index.rank(of_numbers, legs, ANN, is_folded=is_folded, limit=limit, vector_weight=weight)
+        assert {row["found"] for row in rows} == {len(candidates)}
+        return [_hit(row, self.chunks.index(row["chunk"]) + 1) for row in rows if row["chunk"] is not None]
+
+
+@pytest.fixture
+def rank(index: SearchIndex) -> Ranking:
+    return Ranking(index)
+
+
+def _hit(row: dict[str, Any], chunk: int) -> Hit:
+    return Hit(chunk, row["score"], row["text"], row["cosine"])
 
 
 def entry(chunk: int, source: UUID, text: float | None = None, cosine: float | None = None) -> Candidate:
     return Candidate(chunk=chunk, source_kind="entry", source_id=source, text=text, cosine=cosine)
 
 
-def test_hybrid_scores_are_the_convex_combination_of_scaled_scores():
-    hits = rank_by_both(
+def test_hybrid_scores_are_the_convex_combination_of_scaled_scores(rank: Ranking):
+    hits = rank(
         [entry(1, _FIRST, text=4.0, cosine=0.2), entry(2, _SECOND, text=2.0, cosine=0.6), entry(3, _THIRD, cosine=0.5)],
-        vector_weight=0.55,
+        weight=0.55,
     )
 
-    assert [(hit.source_id, hit.score) for hit in hits] == [
-        (_SECOND, pytest.approx(0.45 * 0.5 + 0.55 * 1.0)),
-        (_FIRST, pytest.approx(0.45 * 1.0 + 0.55 * 0.0)),
-        (_THIRD, pytest.approx(0.45 * 0.0 + 0.55 * 0.75)),
+    assert [(hit.chunk, hit.score) for hit in hits] == [
+        (2, pytest.approx(0.45 * 0.5 + 0.55 * 1.0)),
+        (1, pytest.approx(0.45 * 1.0 + 0.55 * 0.0)),
+        (3, pytest.approx(0.45 * 0.0 + 0.55 * 0.75)),
     ]
 
 
-def test_a_source_takes_the_best_of_its_chunks_on_each_leg():
-    hits = rank_by_both(
-        [
-            entry(1, _FIRST, text=4.0, cosine=0.1),
-            entry(2, _FIRST, text=1.0, cosine=0.9),
-            entry(3, _SECOND, text=3.0, cosine=0.8),
-        ],
-        vector_weight=0.5,
-    )
-
-    assert [(hit.source_id, hit.score, hit.text, hit.cosine) for hit in hits] == [
-        (_FIRST, 1.0, 4.0, 0.9),
-        (_SECOND, pytest.approx(0.5 * 0.75 + 0.5 * 0.875), 3.0, 0.8),
+def test_a_source_takes_the_best_of_its_chunks_on_each_leg_and_shows_the_best_of_them(rank: Ranking):
+    found = [
+        entry(1, _FIRST, text=4.0, cosine=0.1),
+        entry(2, _FIRST, text=1.0, cosine=0.9),
+        entry(3, _SECOND, text=3.0, cosine=0.8),
     ]
 
-
-def test_a_hit_lists_its_chunks_best_first():
-    hits = rank_by_both(
-        [entry(1, _FIRST, text=1.0, cosine=0.1), entry(2, _FIRST, text=4.0, cosine=0.9)], vector_weight=0.5
-    )
-
-    assert hits[0].chunks == (2, 1)
+    assert rank(found) == [(2, 1.0, 4.0, 0.9), (3, pytest.approx(0.5 * 0.75 + 0.5 * 0.875), 3.0, 0.8)]
 
 
-def test_a_chunk_without_a_score_counts_nothing_on_that_leg():
-    hits = rank_by_both([entry(1, _FIRST, text=2.0), entry(2, _SECOND, cosine=0.3)], vector_weight=0.25)
+def test_a_chunk_without_a_score_counts_nothing_on_that_leg(rank: Ranking):
+    hits = rank([entry(1, _FIRST, text=2.0), entry(2, _SECOND, cosine=0.3)], weight=0.25)
 
-    assert [(hit.source_id, hit.score) for hit in hits] == [(_FIRST, 0.75), (_SECOND, 0.25)]
-
-
-def test_a_question_without_known_terms_is_ranked_by_cosine_alone():
-    hits = rank_by_both([entry(1, _FIRST, cosine=0.1), entry(2, _SECOND, cosine=0.4)], vector_weight=0.55)
-
-    assert [(hit.source_id, hit.score) for hit in hits] == [(_SECOND, 0.55), (_FIRST, 0.0)]
+    assert [(hit.chunk, hit.score) for hit in hits] == [(1, 0.75), (2, 0.25)]
 
 
-def test_equal_hits_come_in_the_order_of_the_log():
-    hits = rank_by_text([entry(9, _FIRST, text=1.0), entry(4, _SECOND, text=1.0 + 1e-13), entry(6, _THIRD, text=1.0)])
+def test_a_question_without_known_terms_is_ranked_by_cosine_alone(rank: Ranking):
+    hits = rank([entry(1, _FIRST, cosine=0.1), entry(2, _SECOND, cosine=0.4)], weight=0.55)
 
-    assert [hit.source_id for hit in hits] == [_SECOND, _THIRD, _FIRST]
+    assert [(hit.chunk, hit.score) for hit in hits] == [(2, 0.55), (1, 0.0)]
 
 
-def test_an_entry_and_a_document_of_the_same_id_are_two_hits():
+def test_equal_hits_come_in_the_order_of_the_log(rank: Ranking):
+    found = [entry(9, _FIRST, text=1.0), entry(4, _SECOND, text=1.0 + 1e-13), entry(6, _THIRD, text=1.0)]
+
+    assert [hit.chunk for hit in rank(found, ("text",))] == [4, 6, 9]
+
+
+def test_an_entry_and_a_document_of_the_same_id_are_two_hits(rank: Ranking):
     document = Candidate(chunk=2, source_kind="document", source_id=_FIRST, text=1.0)
 
-    assert [hit.source_kind for hit in rank_by_text([entry(1, _FIRST, text=2.0), document])] == ["entry", "document"]
+    assert [hit.chunk for hit in rank([entry(1, _FIRST, text=2.0), document], ("text",))] == [1, 2]
 
 
-def test_a_single_leg_ranks_only_what_it_has_scored():
-    candidates = [entry(1, _FIRST, text=2.0), entry(2, _SECOND, cosine=0.3)]
-
-    assert [hit.source_id for hit in rank_by_text(candidates)] == [_FIRST]
-    assert [hit.source_id for hit in rank_by_cosine(candidates)] == [_SECOND]
+def test_nothing_found_is_an_empty_ranking(rank: Ranking):
+    assert rank([]) == []
 
 
-def test_nothing_found_is_an_empty_ranking():
-    assert rank_by_both([], vector_weight=0.55) == []
-
-
-def test_passages_are_hits_of_their_own_unless_they_are_folded():
+def test_passages_are_hits_of_their_own_unless_they_are_folded(rank: Ranking):
     candidates = [entry(1, _FIRST, text=2.0), entry(2, _FIRST, text=3.0)]
 
-    assert [hit.chunks for hit in rank_by_text(candidates, by_passage)] == [(2,), (1,)]
-    assert [hit.chunks for hit in rank_by_text(candidates, by_source)] == [(2, 1)]
+    assert [hit.chunk for hit in rank(candidates, is_folded=False)] == [2, 1]
+    assert [hit.chunk for hit in rank(candidates, is_folded=True)] == [2]
+
+
+def test_what_is_gone_or_no_longer_visible_makes_room_for_the_next(rank: Ranking):
+    stranger = Passage(position=2, source=UUID(int=2), content="jet", owner="bob", visibility="private")
+    rank.index.replace([stranger], sources=[("acme", UUID(int=1)), ("acme", UUID(int=2))])
+    found = [entry(chunk, UUID(int=chunk), text=5.0 - chunk) for chunk in (1, 2, 3, 4)]
+
+    assert [hit.chunk for hit in rank(found, ("text",), limit=1)] == [3]
+    assert [hit.chunk for hit in rank(found[:2], ("text",))] == []
 
 
 @pytest.mark.parametrize(
@@ -119,31 +142,36 @@ def test_a_question_with_cjk_characters_trusts_the_vectors_less(question, weight
     assert FusionWeights().of(question) == weight
 
 
-_SCORES = st.none() | st.floats(min_value=0.001, max_value=100)
-_COSINES = st.none() | st.floats(min_value=-1, max_value=1)
-_CANDIDATES = st.lists(st.tuples(st.integers(1, 4), _SCORES, _COSINES), max_size=20).map(
-    lambda rows: [entry(chunk, UUID(int=source), text, cosine) for chunk, (source, text, cosine) in enumerate(rows)]
-)
+# Rounded, so that what is nearly equal is not taken for equal by one and not by the other.
+_SCORES = st.none() | st.integers(1, 100_000).map(lambda score: score / 1000)
+_COSINES = st.none() | st.integers(-1000, 1000).map(lambda cosine: cosine / 1000)
 
 
-@given(candidates=_CANDIDATES, weight=st.floats(min_value=0, max_value=1))
-def test_every_source_is_ranked_once_between_zero_and_one(candidates, weight):
-    hits = rank_by_both(candidates, vector_weight=weight)
-
-    assert sorted(hit.source_id for hit in hits) == sorted({candidate.source_id for candidate in candidates})
-    assert all(0 <= hit.score <= 1 for hit in hits)
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-
-
-@given(candidates=_CANDIDATES, weight=st.floats(min_value=0, max_value=1), seed=st.randoms())
-def test_the_order_in_which_the_legs_answer_changes_nothing(candidates, weight, seed):
-    shuffled = list(candidates)
-    seed.shuffle(shuffled)
-
-    assert rank_by_both(shuffled, vector_weight=weight) == rank_by_both(candidates, vector_weight=weight)
+@st.composite
+def candidates_of(draw: st.DrawFn, legs: tuple[Leg, ...]) -> list[Candidate]:
+    """Draw what `legs` may find: a leg that is asked alone gives everything a score."""
+    scores = {"text": _SCORES, "vector": _COSINES}
+    of_leg = {
+        leg: strategy if len(legs) > 1 else strategy.filter(lambda score: score is not None)
+        for leg, strategy in scores.items()
+    }
+    text, cosine = (of_leg[leg] if leg in legs else st.none() for leg in ("text", "vector"))
+    rows = draw(st.lists(st.tuples(st.integers(1, 4), text, cosine), max_size=_MOST))
+    found = [entry(chunk, UUID(int=source), *scores) for chunk, (source, *scores) in enumerate(rows, start=1)]
+    return draw(st.permutations(found))
 
 
-@given(candidates=_CANDIDATES, most=st.integers(0, 5))
-def test_the_best_are_those_that_come_first_of_all(candidates, most):
-    for ranked in (rank_by_text, rank_by_cosine, partial(rank_by_both, vector_weight=0.55)):
-        assert ranked(candidates, most=most) == ranked(candidates)[:most]
+@pytest.mark.parametrize("legs", [BOTH, ("text",), ("vector",)])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data(), weight=st.floats(min_value=0, max_value=1), is_folded=st.booleans(), limit=st.integers(1, _MOST))
+def test_every_ranking_is_as_defined(rank, legs, data, weight, is_folded, limit):
+    candidates = data.draw(candidates_of(legs))
+
+    hits = rank(candidates, legs, weight=weight, is_folded=is_folded, limit=limit)
+
+    expected = ranked(candidates, legs, weight, is_folded=is_folded)[:limit]
+    assert [(hit.chunk, hit.text, hit.cosine) for hit in hits] == [
+        (hit.chunk, hit.text, hit.cosine) for hit in expected
+    ]
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-9)
+    assert len(legs) == 1 or all(0 <= hit.score <= 1 for hit in hits)

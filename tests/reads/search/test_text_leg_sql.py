@@ -123,11 +123,11 @@ def test_private_chunks_of_others_do_not_use_up_the_candidates(index):
 
 
 def test_another_tenant_s_chunks_are_neither_found_nor_shown(index):
-    stored(index, [Passage(position=1, source=UUID(int=1), content="jet")])
-    chunk = 1 << 20
+    passage = Passage(position=1, source=UUID(int=1), content="jet")
+    stored(index, [passage])
 
     assert found(index, STRANGER, "jet") == []
-    assert index.ask("chunks", STRANGER, chunks=[chunk]) == []
+    assert index.show(passage, "text", STRANGER) == []
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_filter_leaves_only_what_matches(index, name, value, positions):
 
 def test_a_chunk_shows_what_was_stored(index):
     passage = Passage(position=7, source=UUID(int=1), ordinal=3, title="Noise", content="of jets", tags=("a b", '"'))
-    (row,) = stored(index, [passage]).ask("chunks", ANN, chunks=[passage.chunk])
+    (row,) = stored(index, [passage]).show(passage, "text", ANN)
 
     assert (row["title"], row["content"], row["tags"], row["heading_path"]) == (
         "Noise", "of jets", ["a b", '"'], ["Part", "one, two"],

@@ -90,7 +90,7 @@ def test_where_the_graph_gives_up_before_it_has_named_enough_every_vector_is_com
 
 def test_a_chunk_shows_what_was_stored_without_the_text_leg(index):
     passage = Passage(position=7, source=UUID(int=1), ordinal=3, title="Noise", content="of jets", tags=("a b", '"'))
-    (row,) = stored(index, [passage], [direction(1)]).ask("chunks_by_vector", ANN, chunks=[passage.chunk])
+    (row,) = stored(index, [passage], [direction(1)]).show(passage, "vector", ANN)
 
     assert (row["title"], row["content"], row["tags"], row["heading_path"]) == (
         "Noise", "of jets", ["a b", '"'], ["Part", "one, two"],
