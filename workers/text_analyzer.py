@@ -34,6 +34,8 @@ _INVISIBLE = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\U000e0100-
 _MARK_PLANES = range(0x300, 0x20000)  # where Unicode keeps combining marks, variation selectors apart
 _DOTTED_CAPITAL_I = "\u0130"  # the one character whose lower case is longer than itself
 
+_MOST_REPLACED = 2
+"""A word begins as its term does, but for so many characters: happy, happi; dying, die."""
 _LONGEST_TERM = 64
 _DIGEST_LENGTH = 16
 
@@ -62,20 +64,22 @@ class TextAnalyzer:
         """Return (start, end) of each of `terms` in `text`: character offsets into it as it was given."""
         if text.isascii():
             lowered = text.lower()
-            words = [word for word in set(_ASCII_WORD.findall(lowered)) if _english_term(word) in terms]
-            return sorted(span for word in words for span in _ascii_spans(word, lowered))
+            return sorted(span for term in set(terms) for span in _ascii_spans(term, lowered))
         lowered, starts, ends = _aligned(text)
         return [(starts[start], ends[end - 1]) for term, start, end in _terms_of(lowered) if term in terms]
 
 
-def _ascii_spans(word: str, lowered: str) -> Iterator[tuple[int, int]]:
-    """Yield where `word` stands by itself, without a match object for every other word of the text."""
-    start = lowered.find(word)
+def _ascii_spans(term: str, lowered: str) -> Iterator[tuple[int, int]]:
+    """Yield where words of `term` stand, without stemming every word of the text."""
+    beginning = term[: max(1, min(len(term) - _MOST_REPLACED, _LONGEST_TERM - _DIGEST_LENGTH))]
+    start = lowered.find(beginning)
     while start >= 0:
-        end = start + len(word)
-        if not lowered[start - 1 : start].isalnum() and not lowered[end : end + 1].isalnum():
-            yield start, end
-        start = lowered.find(word, end)
+        end = start + 1
+        if not lowered[start - 1 : start].isalnum() and (word := _ASCII_WORD.match(lowered, start)) is not None:
+            end = word.end()
+            if _english_term(word.group()) == term:
+                yield start, end
+        start = lowered.find(beginning, end)
 
 
 def _normalized(text: str) -> str:

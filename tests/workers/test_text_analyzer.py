@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from workers.text_analyzer import TextAnalyzer
@@ -103,6 +103,28 @@ def test_terms_and_spans_name_the_same_terms(text):
     terms = _ANALYZER.terms(text)
 
     assert [len(_ANALYZER.spans_of({term}, text)) for term in terms] == [terms.count(term) for term in terms]
+
+
+_SUFFIXES = """
+    s es ies ied eed eedly ed edly ing ingly y ization ational tional fulness ousness iveness ousli aliti iviti biliti
+    ability bly enci anci abli entli izer ation ator alism logist ologi lessli icate iciti ative alize ical ful ness
+    ement e ll
+""".split()  # noqa: SIM905 - a list of endings
+
+
+@given(root=st.text("adeilnorsty", min_size=1, max_size=6), suffixes=st.lists(st.sampled_from(_SUFFIXES), max_size=3))
+@example("d", ["ying"])
+@example("sk", ["ies"])
+@example("happ", ["y"])
+@example("poss", ["ibility"])
+@example("x" * 70, ["ing"])
+def test_a_word_is_found_by_its_term_however_stemming_has_changed_it(root, suffixes):
+    word = root + "".join(suffixes)
+
+    for term in _ANALYZER.terms(word):
+        assert _ANALYZER.spans_of({term, "other"}, f"{word}1 un{word} {word.upper()}. {word}") == [
+            (2 * len(word) + 5, 3 * len(word) + 5), (3 * len(word) + 7, 4 * len(word) + 7)
+        ]  # fmt: skip
 
 
 @given(text=_TEXTS)
