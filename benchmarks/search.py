@@ -24,7 +24,7 @@ import psycopg
 
 from benchmarks.appends.made_up import USER
 from benchmarks.appends.measured import Slice, Target, compared
-from benchmarks.http_load import Connection, Request
+from benchmarks.http_load import Connection, Reply, Request
 from benchmarks.metrics import percentile
 from benchmarks.record import circumstances, save
 from benchmarks.searches.bare import RecordingReadModels
@@ -67,15 +67,19 @@ class Api:
         return cls(tenant, await Connection.open(f"http://{system.api_host}:{system.api_port}", token))
 
     async def search(self, question: str, tag: str | None, mode: str = "hybrid", limit: int = _DEPTH) -> dict[str, Any]:
-        """Return the answer.
+        """Return the answer; errors are those of `answer_of`."""
+        return answer_of(await self.connection.send(_request(question, tag, mode, limit)))
 
-        Raises:
-            AssertionError: a leg was away: the figures would be another mode's.
-        """
-        reply = await self.connection.send(_request(question, tag, mode, limit))
-        answer: dict[str, Any] = json.loads(reply.body)
-        assert answer["degraded"] == []
-        return answer
+
+def answer_of(reply: Reply) -> dict[str, Any]:
+    """Return the answer of a search.
+
+    Raises:
+        AssertionError: a leg was away: the figures would be another mode's.
+    """
+    answer: dict[str, Any] = json.loads(reply.body)
+    assert answer["degraded"] == []
+    return answer
 
 
 def main() -> None:
@@ -196,11 +200,12 @@ async def _timed(
             api = await Api.open(system, tenant, f"reader {tag} {number}")
             for question, each in zip(questions, recorded, strict=True):
                 started = time.perf_counter()
-                await api.search(question, tag)
+                reply = await api.connection.send(_request(question, tag))
                 answered = time.perf_counter()
                 each.run(connection)
                 through.append((answered - started) * 1000)
                 alone.append((time.perf_counter() - answered) * 1000)
+                answer_of(reply)
             api.connection.close()
             if number >= 0:
                 for taken, milliseconds in zip(slices.values(), (through, alone), strict=True):
@@ -215,7 +220,7 @@ async def _timed(
     return [*times, compared(row, target, slices) | described]
 
 
-def _request(question: str, tag: str | None, mode: str, limit: int) -> Request:
+def _request(question: str, tag: str | None, mode: str = "hybrid", limit: int = _DEPTH) -> Request:
     parameters: dict[str, Any] = {"q": question, "mode": mode, "limit": limit}
     if tag is not None:
         parameters["tag"] = tag
