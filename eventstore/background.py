@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 _AGAIN_SECONDS = 2.0
@@ -20,6 +20,13 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until_set(event: asyncio.Event, at_most: float | None) -> None:
+    """Wait for `event`, no longer than so many seconds; None is without end."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(at_most):
+            await event.wait()
 
 
 async def completed(work: Coroutine[Any, Any, None]) -> None:

@@ -1,7 +1,6 @@
 """Follows the log: window after window from a position on, each a few milliseconds after its events' commit."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from eventstore.background import running_beside
+from eventstore.background import running_beside, until_set
 from eventstore.epochs import read_epochs
 from eventstore.log import FetchedRows, LogReader, UnknownEvent, Window
 from eventstore.log_filter import EVERYTHING, LogFilter
@@ -76,9 +75,7 @@ class Subscription:
             if window.scanned_to > self._position:
                 self._position = window.scanned_to
                 return window
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._is_due.wait()
+            await until_set(self._is_due, self._poll_seconds)
 
     def wake(self) -> None:
         """Look at the log now."""

@@ -15,6 +15,8 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.background import until_set
+
 log = structlog.get_logger()
 
 _CHANGES = "select varve.changes(%s)"
@@ -62,11 +64,7 @@ class ReadModelChanges:
         """Look at every wake-up and before what is known is too old, as long as somebody asks, until cancelled."""
         while True:
             is_used = time.monotonic() - self._used_at < _IN_USE_SECONDS
-            try:
-                async with asyncio.timeout(self._seconds / 2 if is_used else None):
-                    await self._is_due.wait()
-            except TimeoutError:
-                pass
+            await until_set(self._is_due, self._seconds / 2 if is_used else None)
             self._is_due.clear()
             if time.monotonic() - self._used_at < _IN_USE_SECONDS:
                 await self._look_once()

@@ -12,7 +12,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from eventstore.background import completed, end
+from eventstore.background import completed, end, until_set
 from eventstore.log import LogReader
 from eventstore.wake import CHANNEL, LANES_CHANNEL, READY_CHANNEL, WakeListener
 from projections.checkpoints import Checkpoints
@@ -123,9 +123,7 @@ class Engine:
 
     async def _until_next_heartbeat(self) -> None:
         """Rest between two heartbeats; a rebuild that was asked for brings the next one forward."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                await self._has_new_lanes.wait()
+        await until_set(self._has_new_lanes, _HEARTBEAT_SECONDS)
         self._has_new_lanes.clear()
 
     async def _hold_lanes(self) -> None:

@@ -14,6 +14,7 @@ import structlog
 from opentelemetry import propagate, trace
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.background import until_set
 from eventstore.decoding import collection_put_off
 from eventstore.log import UndecodableEvent, UnknownEvent
 from eventstore.log_filter import LogFilter
@@ -169,9 +170,7 @@ class Lane:
             if not may_move:
                 if self._is_building and self._lease.purpose in {"verify", "repair"}:
                     rest = min(rest, _LEVEL_SECONDS)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(rest):
-                        await wake.wait()
+                await until_set(wake, rest)
                 if self._is_heavy:
                     await asyncio.sleep(began + _HEAVY_SECONDS - time.monotonic())
 

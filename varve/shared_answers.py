@@ -10,6 +10,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from eventstore.background import until_set
 from queries.ports import KeptAnswer, KeptSummary
 
 log = structlog.get_logger()
@@ -83,11 +84,7 @@ class RedisAnswers:
     async def run(self) -> None:
         """Write what waits, and once a second what was counted, until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(1.0 if self._hits else None):
-                    await self._is_due.wait()
-            except TimeoutError:
-                pass
+            await until_set(self._is_due, 1.0 if self._hits else None)
             await asyncio.sleep(_GATHERED_SECONDS)
             self._is_due.clear()
             try:

@@ -11,7 +11,7 @@ import structlog
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from eventstore.background import end
+from eventstore.background import end, until_set
 
 log = structlog.get_logger()
 
@@ -105,9 +105,7 @@ class JobRunner:
                 self._look.clear()
                 with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
                     await self._claim()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_POLL_SECONDS):
-                        await self._look.wait()
+                await until_set(self._look, _POLL_SECONDS)
         finally:
             await end(*self._running)
 

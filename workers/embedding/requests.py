@@ -12,6 +12,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.shared.text import Embedder
+from eventstore.background import until_set
 from eventstore.wake import READY_CHANNEL
 
 log = structlog.get_logger()
@@ -73,9 +74,7 @@ class EmbeddingRequests:
             except Exception:
                 log.exception("embedding.failed")
                 await asyncio.sleep(_RETRY_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._look.wait()
+            await until_set(self._look, _POLL_SECONDS)
 
     async def _embed_some(self) -> bool:
         """Embed one batch; return whether there was any."""
