@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from eventstore.background import until_set
@@ -99,19 +100,27 @@ class RedisAnswers:
         hits, self._hits = self._hits, Counter()
         while self._waiting or hits:
             async with self._redis.pipeline(transaction=False) as pipeline:
-                for _ in range(min(len(self._waiting), _WRITTEN_AT_ONCE)):
-                    tenant, query_hash, answer = self._waiting.popleft()
-                    key, index, now = _key(tenant, query_hash), _index(tenant), time.time()
-                    fields: Any = {"content": answer.content, "kind": answer.kind, "results": answer.results}
-                    pipeline.hset(key, mapping=fields)
-                    pipeline.expire(key, self._seconds)
-                    pipeline.zadd(index, {query_hash: now + self._seconds})
-                    pipeline.zremrangebyscore(index, "-inf", now)
-                    pipeline.expire(index, self._seconds)
+                some = [self._waiting.popleft() for _ in range(min(len(self._waiting), _WRITTEN_AT_ONCE))]
+                self._keep(some, pipeline)
                 for (tenant, query_hash), count in hits.items():
                     pipeline.eval(_HIT, 1, _key(tenant, query_hash), count)
                 hits.clear()
                 await pipeline.execute()
+
+    def _keep(self, answers: Sequence[tuple[str, str, KeptAnswer]], pipeline: Pipeline) -> None:
+        now = time.time()
+        indexes: dict[str, dict[str, float]] = {}
+        for tenant, query_hash, answer in answers:
+            key = _key(tenant, query_hash)
+            fields: Any = {"content": answer.content, "kind": answer.kind, "results": answer.results}
+            pipeline.hset(key, mapping=fields)
+            pipeline.expire(key, self._seconds)
+            indexes.setdefault(_index(tenant), {})[query_hash] = now + self._seconds
+        for index, expiries in indexes.items():
+            added: Any = expiries
+            pipeline.zadd(index, added)
+            pipeline.zremrangebyscore(index, "-inf", now)
+            pipeline.expire(index, self._seconds)
 
     def _note_away(self, error: Exception) -> None:
         self._away_until = time.monotonic() + _AWAY_SECONDS
