@@ -36,7 +36,8 @@ def create_api(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False, "logs": False},  # RequestContext has the request's span and its log line
+        # RequestContext has the request's span and its log line. Without a collector it would be looked for each time.
+        telemetry={"tracing": False, "logs": False, "metrics": services.is_metered},
     )
     known_questions = KnownQuestions(
         {

@@ -29,7 +29,10 @@ HealthCheck = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`health_checks` are asked by name, each within a time limit; one that raises is not ready."""
+    """`health_checks` are asked by name, each within a time limit; one that raises is not ready.
+
+    `is_metered` says whether anybody collects metrics.
+    """
 
     commands: CommandBus
     queries: QueryBus
@@ -39,3 +42,4 @@ class Services:
     health_checks: Mapping[str, HealthCheck]
     max_body_bytes: int
     max_upload_bytes: int
+    is_metered: bool

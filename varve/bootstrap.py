@@ -224,6 +224,7 @@ async def open_api_services(
             health_checks={"postgresql": postgres_answers, "redis": redis_answers},
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
+            is_metered=settings.otlp_endpoint is not None,
         )
 
 

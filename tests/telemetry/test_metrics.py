@@ -164,7 +164,8 @@ def collector() -> Iterator[tuple[str, dict[str, bytes]]]:
 async def test_a_collector_gets_what_an_api_process_sees(collector, settings):
     endpoint, taken = collector
     told = settings.model_copy(update={"otlp_endpoint": endpoint, "metrics_seconds": 1.0})
-    async with api_process(told), asyncio.timeout(20):
-        while b"varve.projection.alarms" not in taken.get("/v1/metrics", b""):  # noqa: ASYNC110 - a thread takes it
+    wanted = (b"varve.projection.alarms", b"http.server.request.duration")
+    async with api_process(told), asyncio.timeout(20):  # it was asked whether it is ready
+        while not all(name in taken.get("/v1/metrics", b"") for name in wanted):  # noqa: ASYNC110 - a thread takes it
             await asyncio.sleep(0.1)
     assert b"varve-api" in taken["/v1/metrics"]
