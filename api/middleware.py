@@ -12,7 +12,6 @@ log = structlog.get_logger()
 tracer = trace.get_tracer("varve.api")
 
 _SERVER_ERROR = 500
-_random = random.Random()  # noqa: S311 - names requests, guards nothing
 _CORRELATION = "x-correlation-id"
 
 
@@ -72,4 +71,4 @@ def _correlation(header: str | None) -> UUID:
 
 def _new_id() -> UUID:
     """Return a version 4 UUID without a system call: it only has to be another one, not a secret."""
-    return UUID(int=_random.getrandbits(128), version=4)
+    return UUID(int=random.getrandbits(128), version=4)

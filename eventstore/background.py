@@ -1,4 +1,4 @@
-"""Tasks that run beside their caller, and their sure end."""
+"""Tasks that run beside their caller, what they wait for, and their sure end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -22,10 +22,10 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until_set(event: asyncio.Event, at_most: float | None) -> None:
-    """Wait for `event`, no longer than so many seconds; None is without end."""
+async def until_set(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for `event`, at the most so many seconds; None is without end."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(at_most):
+        async with asyncio.timeout(seconds):
             await event.wait()
 
 

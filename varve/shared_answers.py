@@ -22,6 +22,8 @@ _MOST_OCTETS = 1_000_000
 _WRITTEN_AT_ONCE = 100
 _GATHERED_SECONDS = 0.05
 """For so long answers are gathered before they are written: one way to Redis for all of them."""
+_COUNTED_SECONDS = 1.0
+"""For so long uses are counted before they are written."""
 _AWAY_SECONDS = 1.0
 """For so long Redis is not asked again after it did not answer."""
 _HIT = "if redis.call('exists', KEYS[1]) == 1 then redis.call('hincrby', KEYS[1], 'hits', ARGV[1]) end"
@@ -83,9 +85,9 @@ class RedisAnswers:
         ]
 
     async def run(self) -> None:
-        """Write what waits, and once a second what was counted, until cancelled."""
+        """Write what waits, and now and then what was counted, until cancelled."""
         while True:
-            await until_set(self._is_due, 1.0 if self._hits else None)
+            await until_set(self._is_due, _COUNTED_SECONDS)
             await asyncio.sleep(_GATHERED_SECONDS)
             self._is_due.clear()
             try:
