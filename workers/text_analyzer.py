@@ -4,7 +4,7 @@ import hashlib
 import re
 import threading
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib import metadata
 
@@ -34,10 +34,10 @@ _INVISIBLE = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\U000e0100-
 _MARK_PLANES = range(0x300, 0x20000)  # where Unicode keeps combining marks, variation selectors apart
 _DOTTED_CAPITAL_I = "\u0130"  # the one character whose lower case is longer than itself
 
-_MOST_REPLACED = 2
-"""A word begins as its term does, but for so many characters: happy, happi; dying, die."""
 _LONGEST_TERM = 64
 _DIGEST_LENGTH = 16
+_MOST_BEGINNINGS = 12
+"""To look for more of them takes longer than to look at every word."""
 
 
 class TextAnalyzer:
@@ -64,21 +64,39 @@ class TextAnalyzer:
         """Return (start, end) of each of `terms` in `text`: character offsets into it as it was given."""
         if text.isascii():
             lowered = text.lower()
-            return sorted(span for term in set(terms) for span in _ascii_spans(term, lowered))
+            return sorted(
+                span
+                for beginning in _beginnings(terms)
+                for word, span in _words_from(beginning, lowered)
+                if _english_term(word) in terms
+            )
         lowered, starts, ends = _aligned(text)
         return [(starts[start], ends[end - 1]) for term, start, end in _terms_of(lowered) if term in terms]
 
 
-def _ascii_spans(term: str, lowered: str) -> Iterator[tuple[int, int]]:
-    """Yield where words of `term` stand, without stemming every word of the text."""
-    beginning = term[: max(1, min(len(term) - _MOST_REPLACED, _LONGEST_TERM - _DIGEST_LENGTH))]
+def _beginnings(terms: Collection[str]) -> Sequence[str]:
+    """Return what the words of `terms` begin with, none of which begins with another one; "" where there are many."""
+    apart: list[str] = []
+    for beginning in sorted({_beginning(term) for term in terms}):
+        if not apart or not beginning.startswith(apart[-1]):
+            apart.append(beginning)
+    return apart if len(apart) <= _MOST_BEGINNINGS else [""]
+
+
+def _beginning(term: str) -> str:
+    """Return what every word of `term` begins with: stemming replaces the end, as in happy, happi; dying, die."""
+    kept = len(term) - (2 if term.endswith("ie") else 1)
+    return term[: max(1, min(kept, _LONGEST_TERM - _DIGEST_LENGTH))]
+
+
+def _words_from(beginning: str, lowered: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the words that begin so, and where each is, without looking at the others."""
     start = lowered.find(beginning)
     while start >= 0:
         end = start + 1
-        if not lowered[start - 1 : start].isalnum() and (word := _ASCII_WORD.match(lowered, start)) is not None:
-            end = word.end()
-            if _english_term(word.group()) == term:
-                yield start, end
+        if not lowered[start - 1 : start].isalnum() and (found := _ASCII_WORD.match(lowered, start)) is not None:
+            end = found.end()
+            yield found.group(), (start, end)
         start = lowered.find(beginning, end)
 
 
