@@ -18,7 +18,7 @@ _OF_COLUMN = "select from {vectors} c where c.tenant = (select varve.tenant()) a
 FIELDS = frozenset(_CONDITIONS)
 
 
-def given(query: Search) -> tuple[str, ...]:
+def names_of(query: Search) -> tuple[str, ...]:
     """Return the names of the filters that `query` has."""
     return tuple(name for name in _CONDITIONS if getattr(query, name) is not None)
 

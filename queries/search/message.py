@@ -14,7 +14,9 @@ from queries.message import Query
 TEXT, VECTOR = "search_text", "search_vector"
 
 Leg = Literal["text", "vector"]
+Legs = tuple[Leg, ...]
 Mode = Literal["hybrid", "text", "vector"]
+GroupBy = Literal["document"]
 SourceKind = Literal["entry", "document"]
 
 
@@ -31,7 +33,7 @@ class Search(Query):
     q: Annotated[Text, Field(min_length=1, max_length=1000)]
     mode: Mode = "hybrid"
     limit: Annotated[int, Field(ge=1, le=100)] = 10
-    group_by: Literal["document"] | None = None
+    group_by: GroupBy | None = None
     kind: SourceKind | None = None
     entity_type: Label | None = None
     category: Label | None = None

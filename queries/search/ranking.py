@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from queries.search.message import Leg
+from queries.search.message import GroupBy, Legs
 
 _CJK = re.compile(
     "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff]"
@@ -23,7 +23,7 @@ _BY_BOTH = {
         ) end
     """,
 }
-_SCORES: Mapping[tuple[Leg, ...], Mapping[str, str]] = {
+_SCORES: Mapping[Legs, Mapping[str, str]] = {
     ("text", "vector"): _BY_BOTH,
     ("text",): {"text": "text", "cosine": "null::float8", "of_text": "text", "of_vector": "0"},
     ("vector",): {"text": "null::float8", "cosine": "cosine", "of_text": "0", "of_vector": "cosine"},
@@ -34,10 +34,12 @@ With both legs, text scores are divided by the best one, cosines scaled from the
 found, which is why that must be the union of both legs' answers with both scores. A leg that does not know a chunk adds
 nothing.
 """
-_PASSAGES = "select chunk, score, text, cosine from scored"
-_SOURCES = """
-select (array_agg(chunk order by score desc, chunk))[1] as chunk,
-       round((max(of_text) + max(of_vector)) * 1e9) / 1e9 as score, max(text) as text, max(cosine) as cosine
+# Sums of floats differ in their last digits from plan to plan; equal scores must be equal.
+_ROUNDED = "round(({}) * 1e9) / 1e9"
+_PASSAGES = "select array[chunk] as chunks, score, text, cosine from scored"
+_SOURCES = f"""
+select array_agg(chunk order by score desc, chunk) as chunks,
+       {_ROUNDED.format("max(of_text) + max(of_vector)")} as score, max(text) as text, max(cosine) as cosine
 from scored group by source_kind, source_id
 """
 
@@ -59,10 +61,14 @@ class FusionWeights:
         return self.usual if _CJK.search(question) is None else self.cjk
 
 
-def ranking_of(legs: tuple[Leg, ...], *, is_folded: bool) -> dict[str, str]:
+def ranking_of(legs: Legs, group_by: GroupBy | None) -> dict[str, str]:
     """Return the fields of ``ranked.sql`` that rank what `legs` have found: passages, or the sources that they are of.
 
     The score of a source is the sum of the best that text and vector add to its passages', and its best passage is
     shown. Scores are from 0 to 1 when both legs are asked, else the leg's own. The parameter is `vector_weight`.
     """
-    return {**_SCORES[legs], "ranked": _SOURCES if is_folded else _PASSAGES}
+    return {
+        **_SCORES[legs],
+        "score": _ROUNDED.format("of_text + of_vector"),
+        "hits": _PASSAGES if group_by is None else _SOURCES,
+    }

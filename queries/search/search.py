@@ -15,13 +15,15 @@ from eventstore.position import LogPosition
 from queries.access import visible_to
 from queries.message import Answer, Asking, QueryHandler, answer_of
 from queries.ports import Question, Reading, Row
-from queries.search.filters import FIELDS, are_many, conditions, given
+from queries.search.filters import FIELDS, are_many, conditions, names_of
 from queries.search.highlight import highlight
 from queries.search.message import (
     TEXT,
     VECTOR,
     FoundPassage,
+    GroupBy,
     Leg,
+    Legs,
     Mode,
     Scores,
     Search,
@@ -33,8 +35,6 @@ from queries.search.records import CompletedSearch, SearchRecords
 from queries.search.statements import statement
 
 log = structlog.get_logger()
-
-Legs = tuple[Leg, ...]
 
 _MODELS: dict[Leg, str] = {"text": TEXT, "vector": VECTOR}
 _TABLES = {
@@ -151,11 +151,14 @@ class _Searching:
         return replace(answer, positions={}) if degraded else answer  # not kept: the next one may have both legs
 
     async def _enough(self) -> "_Found":
-        """Look further while the passages that were named fold to fewer hits than are wanted, and there are more."""
+        """Look further while there are more passages, and those that were named make fewer hits than are wanted.
+
+        Either they fold to few sources, or the vector leg is behind and names what the text leg no longer has.
+        """
         top = self._settings.top
         while True:
             self._look_as_far_as(top)
-            found = await self._found()
+            found = await self._answered()
             if len(found.hits) >= self._query.limit or found.chunks < top or top >= _FURTHEST:
                 return found
             top *= _FURTHER
@@ -166,7 +169,7 @@ class _Searching:
         self._parameters["wanted"] = self._query.limit if self._query.group_by is None else top
         self._graph_settings["hnsw.ef_search"] = str(min(max(top, self._settings.ef_search), _MOST_EF_SEARCH))
 
-    async def _found(self) -> "_Found":
+    async def _answered(self) -> "_Found":
         """Ask both legs in one statement or, when one of them is away, the other one alone.
 
         Raises:
@@ -174,26 +177,24 @@ class _Searching:
         """
         for legs in _WAYS[self._query.mode]:
             try:
-                return await self._asked(legs)
+                return await self._ask(legs)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one leg, the other one goes on
                 log.warning("search.leg_away", legs=legs, error=repr(error))
         raise StoreUnavailable(f"no leg of the search answers: {self._query.mode}")
 
-    async def _asked(self, legs: Legs) -> "_Found":
+    async def _ask(self, legs: Legs) -> "_Found":
         settings: Mapping[str, str] = {}
         if "vector" in legs:
             (vector,) = await self._embedder.embed([self._query.q])
             self._parameters["embedding"] = orjson.dumps(list(vector)).decode()
             settings = self._graph_settings
         models = tuple(_MODELS[leg] for leg in legs)
-        question = Question(models, self._sql(legs), self._parameters, settings)
+        sql = _search_sql(legs, names_of(self._query), self._visible, self._query.group_by)
+        question = Question(models, sql, dict(self._parameters), dict(settings))
         reading = await self._asking.read_models.read(self._asking.actor, question)
         if "vector" in legs and not reading.definitions[VECTOR].endswith(self._embedder.model.key):
             raise OtherModelError(reading.definitions[VECTOR])
         return _Found(legs, reading)
-
-    def _sql(self, legs: Legs) -> str:
-        return _search_sql(legs, given(self._query), self._visible, is_folded=self._query.group_by is not None)
 
     def _hit(self, row: Row, epoch: str) -> SearchHit:
         return SearchHit(
@@ -232,7 +233,7 @@ class _Found:
     @property
     def chunks(self) -> int:
         """How many chunks were ranked: at the most as many as each leg was to name, together."""
-        chunks: int = self.reading.rows[0]["found"]
+        chunks: int = self.reading.rows[0]["chunks_ranked"]
         return chunks
 
     @property
@@ -242,7 +243,7 @@ class _Found:
 
 
 @cache
-def _search_sql(legs: Legs, filters: tuple[str, ...], visible: str, *, is_folded: bool) -> str:
+def _search_sql(legs: Legs, filters: tuple[str, ...], visible: str, group_by: GroupBy | None) -> str:
     """Return the statement that asks `legs`, and shows the best of what they find."""
     shared = {**_TABLES, "visible": visible}
     conditions_on_chunk = conditions(filters)
@@ -261,5 +262,5 @@ def _search_sql(legs: Legs, filters: tuple[str, ...], visible: str, *, is_folded
         found=found,
         shown=_TABLES["chunks" if "text" in legs else "vectors"],
         visible=visible,
-        **ranking_of(legs, is_folded=is_folded),
+        **ranking_of(legs, group_by),
     )

@@ -1,7 +1,9 @@
 """The search over HTTP: modes, filters, groups, what a hit says, who finds what, and what is refused."""
 
 import hashlib
+from typing import Any
 
+import psycopg
 import pytest
 from httpx import AsyncClient
 
@@ -56,6 +58,13 @@ async def test_passages_are_folded_to_their_document_on_request(ann: AsyncClient
     assert await sources(ann, "silt in the lake", document.position, group_by="document") == [document.id]
 
 
+async def sources_naming_two(platform: Platform, query: Search) -> set[str]:
+    """Return whose passages are found when each leg names two at first."""
+    ask = search_handler(HashingEmbedder(), TextAnalyzer(), SearchSettings(top=2, candidates=2), Unnoted())
+    answer = await ask(query, Asking(ANN, platform.read_models, TenantStreams(platform.reader_pool, event_types())))
+    return {str(hit.source_id) for hit in answer.value.hits}
+
+
 @pytest.mark.usefixtures("system")
 async def test_folding_looks_further_when_the_best_passages_are_of_too_few_sources(
     ann: AsyncClient, platform: Platform
@@ -63,12 +72,26 @@ async def test_folding_looks_further_when_the_best_passages_are_of_too_few_sourc
     document = await process(ann, LONG)
     entries = [await create_entry(ann, name=f"Silt {number}") for number in range(2)]
     await search(ann, "silt", entries[-1].position)
-    asking = Asking(ANN, platform.read_models, TenantStreams(platform.reader_pool, event_types()))
     for mode in ("hybrid", "text", "vector"):
         query = Search(q="In summer the stream carries silt into the lake", mode=mode, group_by="document", limit=3)
-        ask = search_handler(HashingEmbedder(), TextAnalyzer(), SearchSettings(top=2, candidates=2), Unnoted())
-        found = {str(hit.source_id) for hit in (await ask(query, asking)).value.hits}
+        found = await sources_naming_two(platform, query)
         assert found == {document.id, *(entry.id for entry in entries)}, mode
+
+
+@pytest.mark.usefixtures("system")
+async def test_it_looks_further_when_the_vectors_are_of_what_is_gone_from_the_text_leg(
+    ann: AsyncClient, platform: Platform, admin: psycopg.AsyncConnection[Any]
+):
+    gone = [(await create_entry(ann, name="Silt")).id for _ in range(3)]
+    left = await create_entry(ann, name="Gravel")
+    await search(ann, "silt", left.position)
+    for table in ("postings", "chunks"):
+        await admin.execute(
+            f"delete from read_models.search_text_1_{table} where chunk in "
+            "(select chunk from read_models.search_text_1_chunks where source_id = any (%s::uuid[]))",
+            (gone,),
+        )
+    assert await sources_naming_two(platform, Search(q="silt", limit=1)) == {left.id}
 
 
 @pytest.mark.usefixtures("system")

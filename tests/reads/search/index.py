@@ -15,8 +15,8 @@ from psycopg.rows import dict_row
 
 from domain.shared.access import Actor
 from queries.access import visible_to
-from queries.search.filters import FIELDS, are_many, conditions, given
-from queries.search.message import Leg, Search
+from queries.search.filters import FIELDS, are_many, conditions, names_of
+from queries.search.message import GroupBy, Leg, Legs, Search
 from queries.search.ranking import ranking_of
 from tests.reads.search.ranking_model import Candidate
 from varve.pools import session_limits
@@ -125,7 +125,7 @@ class SearchIndex:
         return [row["QUERY PLAN"] for row in rows]
 
     def rank(
-        self, found: Sequence[Candidate], legs: tuple[Leg, ...], actor: Actor, *, is_folded: bool, **parameters: Any
+        self, found: Sequence[Candidate], legs: Legs, actor: Actor, group_by: GroupBy | None, **parameters: Any
     ) -> list[dict[str, Any]]:
         """Rank what legs are said to have found, as the search does."""
         visible, access = visible_to(actor, "c")
@@ -133,7 +133,7 @@ class SearchIndex:
             found=_FOUND,
             shown=_NAMES["chunks" if "text" in legs else "vectors"],
             visible=visible,
-            **ranking_of(legs, is_folded=is_folded),
+            **ranking_of(legs, group_by),
         )
         columns = {name: [getattr(each, name) for each in found] for name in Candidate._fields}
         return self._as("varve_reader", sql, {**columns, **access, **parameters}, tenant=actor.tenant)
@@ -141,12 +141,12 @@ class SearchIndex:
     def show(self, passage: Passage, leg: Leg, actor: Actor) -> list[dict[str, Any]]:
         """Return what is shown of a passage that `leg` is said to have found: one row, or none."""
         found = Candidate(passage.chunk, "entry", passage.source, text=1.0, cosine=1.0)
-        return [row for row in self.rank([found], (leg,), actor, is_folded=False, limit=1) if row["chunk"] is not None]
+        return [row for row in self.rank([found], (leg,), actor, None, limit=1) if row["chunk"] is not None]
 
     def _question(self, name: str, actor: Actor, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         visible, access = visible_to(actor, "c")
         fields = _NAMES | {"visible": visible}
-        filters = given(Search(q="-", **{each: parameters[each] for each in FIELDS & parameters.keys()}))
+        filters = names_of(Search(q="-", **{each: parameters[each] for each in FIELDS & parameters.keys()}))
         of_vectors = fields | {"tags": fields["vector_tags"]}
         searches = {
             "text_search": _statement("text_search").format(**fields, filters=conditions(filters).format(**fields)),

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from queries.search.message import Leg
+from queries.search.message import GroupBy, Legs
 
 
 class Candidate(NamedTuple):
@@ -27,16 +27,16 @@ class Hit(NamedTuple):
     cosine: float | None
 
 
-def ranked(candidates: Sequence[Candidate], legs: tuple[Leg, ...], weight: float, *, is_folded: bool) -> list[Hit]:
+def ranked(candidates: Sequence[Candidate], legs: Legs, weight: float, group_by: GroupBy | None) -> list[Hit]:
     """Return all hits, best first, of two equal ones the older."""
     groups: dict[Hashable, list[tuple[Candidate, float, float]]] = defaultdict(list)
     for each in candidates:
-        key = (each.source_kind, each.source_id) if is_folded else each.chunk
+        key = (each.source_kind, each.source_id) if group_by else each.chunk
         groups[key].append((each, *_shares(each, candidates, legs, weight)))
     return sorted(map(_hit, groups.values()), key=lambda hit: (-hit.score, hit.chunk))
 
 
-def _shares(each: Candidate, of: Sequence[Candidate], legs: tuple[Leg, ...], weight: float) -> tuple[float, float]:
+def _shares(each: Candidate, of: Sequence[Candidate], legs: Legs, weight: float) -> tuple[float, float]:
     """Return what text and vector add to the score of a candidate."""
     if legs == ("text",):
         return each.text or 0.0, 0.0
