@@ -1,0 +1,47 @@
+"""Measures again what the projection engine, the queries and the search have targets for, one benchmark after another.
+
+    python benchmarks/targets.py [--only rebuild search]
+
+Each keeps its figures in benchmarks/results. At the end there is a line for each target, and the exit code is 1 when
+any was not reached. All of them take three quarters of an hour.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).resolve().parent
+_BENCHMARKS = ("rebuild", "engine", "takeover", "search", "asking")
+_LEFT_OUT = {"row", "target", "is_reached", "of", "ratios"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=_BENCHMARKS, default=_BENCHMARKS, metavar="BENCHMARK")
+    chosen = parser.parse_args().only
+    for name in chosen:
+        run = [sys.executable, "-P", "-m", f"benchmarks.{name}", "--save", name]
+        subprocess.run(run, cwd=_FOLDER.parent, check=True)
+    sys.exit(0 if _shown(chosen) else 1)
+
+
+def _shown(names: Sequence[str]) -> bool:
+    """Print what became of every target, and return whether all were reached."""
+    measured = [(name, figure) for name in names for figure in _with_target(name)]
+    for name, figure in measured:
+        result = ", ".join(f"{key} {value}" for key, value in figure.items() if key not in _LEFT_OUT)
+        print(f"{'reached' if figure['is_reached'] else 'MISSED':8} {figure['target']:12} {name}: {result}")
+    return all(figure["is_reached"] for _, figure in measured)
+
+
+def _with_target(name: str) -> Iterator[dict[str, Any]]:
+    results = json.loads((_FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    yield from (figure for figure in results["figures"] if "target" in figure)
+
+
+if __name__ == "__main__":
+    main()
