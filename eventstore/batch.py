@@ -45,7 +45,7 @@ class Again:
 
 
 class Abandoned:
-    """The append was given up before it arrived."""
+    """The append was given up before it arrived, so its id is refused for ever: it is to be sent under the next one."""
 
 
 Outcome = Appended | EventStoreError | Again | Abandoned
@@ -240,7 +240,7 @@ def _appended(append: PreparedAppend, position: int, answer: BatchAnswer) -> App
         position=position,
         epoch=answer.epoch,
         recorded_at=answer.recorded_at,
-        command_id=command.command_id,
+        command_id=append.append_id,
         status=command.status,
         outcome=command.outcome,
         error=command.error,

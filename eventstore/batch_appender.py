@@ -9,14 +9,12 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from time import time_ns
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import structlog
 
-from domain.shared.ids import uuid7
 from eventstore.background import running_beside
 from eventstore.batch import Abandoned, Again, Batch, BatchAnswer, Outcome, known
 from eventstore.errors import EventStoreError, HistoryChanged, InvalidAppend, StoreUnavailable
@@ -44,7 +42,6 @@ _PASSING = (  # the server's own troubles: the same batch may pass a moment late
 )
 
 _STOPPED = "the appender was stopped"
-_GIVEN_UP = "the append was given up"
 
 Settled = tuple[str, UUID]
 """A tenant and the id of an append."""
@@ -56,7 +53,7 @@ class BatchAppender:
     A lost connection leaves outcomes unknown. As soon as there is a connection again the lost session is ended, so that
     nothing of it can arrive later, and the outcomes are looked up under the log's lock: what is not there is sent
     again. Whoever can't wait for that is told so, and what is not there then is marked as abandoned, which refuses it
-    should it arrive all the same.
+    should it arrive all the same. Whoever knows the id of a command and sends it again has it stored under the next id.
     """
 
     def __init__(
@@ -215,10 +212,8 @@ class BatchAppender:
                     _answer(waiting, known(found, answer.epoch))
                 case "stored":
                     _answer(waiting, _stored(waiting.prepared, found["position"], answer))
-                case "abandoned" if waiting.prepared.command is None:
-                    waiting.prepared = waiting.prepared.with_new_id(uuid7(time_ns() // 1_000_000))
                 case "abandoned":
-                    _fail(waiting, StoreUnavailable(_GIVEN_UP))
+                    waiting.prepared = waiting.prepared.after_abandoned()
                 case _:
                     pass  # absent: it is sent again as it is
 
@@ -277,7 +272,7 @@ class BatchAppender:
                 case Again():
                     each.prepared = each.prepared.alone()
                 case Abandoned():
-                    _fail(each, StoreUnavailable(_GIVEN_UP))
+                    each.prepared = each.prepared.after_abandoned()
                 case EventStoreError():
                     _fail(each, outcome)
         if has_events:

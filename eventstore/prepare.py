@@ -7,7 +7,7 @@ caller's NUL character would otherwise fail them all.
 import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import orjson
 from eventsourcing.persistence import Mapper, StoredEvent
@@ -59,10 +59,15 @@ class PreparedAppend(NamedTuple):
         """Return the append for a batch in which nothing shares a round with its counters."""
         return self._replace(is_resent_alone=True)
 
-    def with_new_id(self, append_id: UUID) -> "PreparedAppend":
-        """Return the append under another id, when its first one was abandoned."""
+    def after_abandoned(self) -> "PreparedAppend":
+        """Return the append under the id that follows from its own, which was abandoned and is refused for ever.
+
+        It is the same whoever asks, so that what is sent twice is still stored once.
+        """
+        append_id = uuid5(self.append_id, "abandoned")
         elements = (self.elements[0], wire.uuid(append_id), *self.elements[2:])
-        return self._replace(append_id=append_id, elements=elements)
+        touched = (_touched_by_id(self.tenant, append_id), *self.touched[1:])
+        return self._replace(append_id=append_id, elements=elements, touched=touched)
 
     def with_boundary(self, boundary: Boundary) -> "PreparedAppend":
         """Return the append with another boundary, when what its own asks was looked at before."""
@@ -172,7 +177,7 @@ def _checked(rows: Sequence[EventRow], conditions: Conditions) -> Sequence[Check
 def _touched(
     tenant: str, append_id: UUID, streams: Iterable[str], conditions: Conditions, command: CommandRecord | None
 ) -> tuple[Touched, ...]:
-    touched: list[Touched] = [("append", tenant, append_id.int)]
+    touched: list[Touched] = [_touched_by_id(tenant, append_id)]
     touched += [("stream", tenant, stream) for stream in streams]
     if conditions is not NO_CONDITIONS:
         touched += [("claim", tenant, claim) for claim in {*conditions.claims.taken, *conditions.claims.released}]
@@ -181,3 +186,7 @@ def _touched(
     if command is not None and command.key is not None:
         touched.append(("key", tenant, command.key.actor, command.key.key))
     return tuple(dict.fromkeys(touched))
+
+
+def _touched_by_id(tenant: str, append_id: UUID) -> Touched:
+    return "append", tenant, append_id.int

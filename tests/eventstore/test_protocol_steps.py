@@ -189,6 +189,21 @@ async def test_what_was_given_up_is_abandoned_as_soon_as_there_is_a_connection(o
         assert await stored("late") == 0
 
 
+async def test_what_was_abandoned_is_stored_once_when_it_is_sent_again(open_held, other, settings, stored):
+    """A worker sends a job's command under the same id until it knows the outcome, and so does the next worker."""
+    append_id = uuid4()
+    assert await settled(settings, append_id) == "abandoned"
+    append = prepared(row("again"), command=command(append_id))
+    async with open_held() as appender:
+        first, second = await asyncio.gather(appender.append(append), other.append(append))
+        third = await appender.append(append)
+    assert sorted([first.is_repeated, second.is_repeated]) == [False, True]
+    assert third.is_repeated
+    assert first.command_id == second.command_id == third.command_id != append_id
+    assert await settled(settings, third.command_id) == "known"
+    assert await stored("again") == 1
+
+
 async def test_an_append_that_was_refused_when_it_was_sent_again_does_not_arrive_late(open_held, proxy, other, stored):
     """The claim was another's when it was sent again, and is free when the lost message reaches the server."""
     wanted = prepared(row("late"), claims=Claims(taken={"claim": "late"}), command=command())
