@@ -221,11 +221,12 @@ async def test_a_flushed_redis_has_answers_made_again(settings, asked, services,
 
 
 async def test_nothing_that_is_kept_is_given_while_the_log_can_not_be_followed(settings, await_projections):
+    seconds = 2.0  # the first question may take longer than the usual bound when the machine is busy
     async with open_pool(settings, "varve_reader", 1) as pool:
-        changes = ReadModelChanges(pool, topics_of_read_models(), seconds=AGE)
+        changes = ReadModelChanges(pool, topics_of_read_models(), seconds=seconds)
         assert await changes.know()
         assert changes.is_known()
-    await asyncio.sleep(AGE)
+    await asyncio.sleep(seconds)
     assert not changes.is_known()
     assert not await changes.know()
 
