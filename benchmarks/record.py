@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _PROJECT = Path(__file__).resolve().parents[1]
-_RESULTS = _PROJECT / "benchmarks" / "results"
+RESULTS = _PROJECT / "benchmarks" / "results"
 
 
 def save(name: str, command: str, figures: Sequence[dict[str, Any]]) -> Path:
@@ -18,7 +18,7 @@ def save(name: str, command: str, figures: Sequence[dict[str, Any]]) -> Path:
     heading = {"command": command, **circumstances()}
     lines = ",\n".join(f"    {json.dumps(each, ensure_ascii=False)}" for each in figures)
     fields = "".join(f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in heading.items())
-    path = _RESULTS / f"{name}.json"
+    path = RESULTS / f"{name}.json"
     path.write_text(f'{{\n{fields}  "figures": [\n{lines}\n  ]\n}}\n', encoding="utf-8")
     return path
 

@@ -11,10 +11,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-_FOLDER = Path(__file__).resolve().parent
+from benchmarks.record import RESULTS
+
 _BENCHMARKS = ("rebuild", "engine", "takeover", "search", "asking")
 _LEFT_OUT = {"row", "target", "is_reached", "of", "ratios"}
 
@@ -25,7 +25,7 @@ def main() -> None:
     chosen = parser.parse_args().only
     for name in chosen:
         run = [sys.executable, "-P", "-m", f"benchmarks.{name}", "--save", name]
-        subprocess.run(run, cwd=_FOLDER.parent, check=True)
+        subprocess.run(run, check=True)
     sys.exit(0 if _shown(chosen) else 1)
 
 
@@ -39,7 +39,7 @@ def _shown(names: Sequence[str]) -> bool:
 
 
 def _with_target(name: str) -> Iterator[dict[str, Any]]:
-    results = json.loads((_FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     yield from (figure for figure in results["figures"] if "target" in figure)
 
 
