@@ -104,7 +104,7 @@ class Batch:
             refusal = refusals.get(str(number)) if refusals else None
             if refusal is None:
                 reached += append.event_count
-                outcomes.append(_appended(append, reached, answer))
+                outcomes.append(stored(append, reached, answer))
             else:
                 outcomes.append(_refused(append, refusal, answer.epoch))
         return outcomes
@@ -232,7 +232,8 @@ def _arrays(types: Sequence[wire.ElementType], parts: Sequence[Rows]) -> Iterabl
     )
 
 
-def _appended(append: PreparedAppend, position: int, answer: BatchAnswer) -> Appended:
+def stored(append: PreparedAppend, position: int, answer: BatchAnswer) -> Appended:
+    """Return the outcome of an append that was not stored before, and now is, up to `position`."""
     command = append.command
     if command is None:
         return Appended(position, answer.epoch, answer.recorded_at, append.append_id, "accepted", {}, None, False)

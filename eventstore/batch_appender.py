@@ -9,14 +9,13 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID
 
 import psycopg
 import structlog
 
 from eventstore.background import running_beside
-from eventstore.batch import Abandoned, Again, Batch, BatchAnswer, Outcome, known
+from eventstore.batch import Abandoned, Again, Batch, BatchAnswer, Outcome, known, stored
 from eventstore.errors import EventStoreError, HistoryChanged, InvalidAppend, StoreUnavailable
 from eventstore.metrics import batch_size
 from eventstore.pace import Pace
@@ -211,7 +210,7 @@ class BatchAppender:
                 case "known":
                     _answer(waiting, known(found, answer.epoch))
                 case "stored":
-                    _answer(waiting, _stored(waiting.prepared, found["position"], answer))
+                    _answer(waiting, stored(waiting.prepared, found["position"], answer))
                 case "abandoned":
                     waiting.prepared = waiting.prepared.after_abandoned()
                 case _:
@@ -323,8 +322,3 @@ def _answer(waiting: Waiting, appended: Appended) -> None:
 def _fail(waiting: Waiting, error: Exception) -> None:
     if not waiting.future.done():
         waiting.future.set_exception(error)
-
-
-def _stored(prepared: PreparedAppend, position: int, answer: BatchAnswer) -> Appended:
-    outcome: dict[str, Any] = {}
-    return Appended(position, answer.epoch, answer.recorded_at, prepared.append_id, "accepted", outcome, None, False)
