@@ -2,6 +2,7 @@
 
 import random
 import time
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -63,12 +64,8 @@ class RequestContext:
 
 
 def _correlation(header: str | None) -> UUID:
-    try:
-        return _new_id() if header is None else UUID(header)
-    except ValueError:
-        return _new_id()
-
-
-def _new_id() -> UUID:
-    """Return a version 4 UUID without a system call: it only has to be another one, not a secret."""
+    """Return the caller's id or a new one, made without a system call: it has to be another one, not a secret."""
+    if header is not None:
+        with suppress(ValueError):
+            return UUID(header)
     return UUID(int=random.getrandbits(128), version=4)
