@@ -33,6 +33,8 @@ class LaneLease:
     only_tenant: str | None
     up_to: int | None
     as_of: UUID | None
+    losses: int = 0
+    """How many workers were lost while the lane stood where it stands: something there may hang or kill its process."""
 
     @property
     def key(self) -> LaneKey:
@@ -103,7 +105,7 @@ _RATE_SECONDS = 10.0
 # loses its lease at its first batch, and begins anew.
 _LEASE = """
 l.projection, l.generation, l.first_slot::integer, l.last_slot::integer, g.status, l.fence,
-    g.purpose, g.only_tenant, g.up_to, g.as_of, {former_owner} as former_owner, {lane}.position,
+    g.purpose, g.only_tenant, g.up_to, g.as_of, l.losses::integer, {former_owner} as former_owner, {lane}.position,
     (select epoch from varve.log_epochs order by number desc limit 1) as epoch
 """
 # Each lane counts as the part that one of the workers who know it should have. This worker's own row may not be there
@@ -158,6 +160,9 @@ with free as (
 update varve.leases l
 set owner = %(owner)s, fence = l.fence + 1, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s),
     needs_topic = null, needs_version = null, filled_to = null,
+    -- An owner that is still named gave nothing back: it is gone, and was maybe ended by what is next in the log.
+    losses = least(l.losses + coalesce(
+        l.owner <> %(owner)s and (%(is_after_crash)s or free.position <= l.reached), false)::integer, 1000),
     renewed_at = clock_timestamp(), reached = free.position, rate = 0
 from free, varve.generations g
 where (l.projection, l.generation, l.first_slot) = (free.projection, free.generation, free.first_slot)
@@ -196,9 +201,10 @@ where l.owner is not null and l.leased_until < clock_timestamp()
                   where w.owner = l.owner and w.seen_at > clock_timestamp() - make_interval(secs => %s))
 """
 _RELEASE = "update varve.leases set leased_until = null, owner = null where owner = %s"
+# Sessions of a worker's children carry its name, too: `name!number`.
 _TERMINATE = """
 select pg_terminate_backend(pid) from pg_stat_activity
-where usename = current_user and application_name = any (%s)
+where usename = current_user and split_part(application_name, '!', 1) = any (%s)
 """
 # What was read from a server that is gone must not be written here: this one may hold another history.
 _HISTORY = """varve.log_epochs n on n.number = (select max(number) from varve.log_epochs)
@@ -244,6 +250,15 @@ update varve.leases set error = %(error)s, failures = failures + 1, filled_to = 
 _PROGRESS = f"""
 update varve.leases set filled_to = %(position)s
 {_OWN}"""
+_SUSPECT = f"""
+update varve.leases set losses = losses + 1
+{_OWN}"""
+_CLEAR = f"""
+update varve.leases set losses = 0
+{_OWN}"""
+_CHECKPOINT = """
+select position from varve.newest_checkpoint(%(projection)s, %(generation)s, %(first_slot)s::smallint)
+"""
 _NEEDS = f"""
 update varve.leases set needs_topic = %(topic)s, needs_version = %(version)s, owner = null, leased_until = null
 {_OWN}"""
@@ -272,6 +287,7 @@ async def acquire(
     *,
     most: int = SLOTS,
     alone: Collection[str] = (),
+    is_after_crash: bool = False,
 ) -> list[LaneLease]:
     """Take lanes that nobody holds and that this code can run: it knows the definition and the next event.
 
@@ -282,9 +298,11 @@ async def acquire(
         seconds: how long each lease lasts.
         most: how many to take, besides those of `alone`.
         alone: projections that no other worker knows.
+        is_after_crash: whether lanes that moved to the last are suspected, too: their worker is known to have crashed.
     """
     cursor = connection.cursor(row_factory=class_row(LaneLease))
     parameters = {"owner": owner, "seconds": seconds, "most": most, "alone": list(alone), **known.parameters()}
+    parameters["is_after_crash"] = is_after_crash
     await cursor.execute(_ACQUIRE, parameters)
     return await cursor.fetchall()
 
@@ -376,6 +394,28 @@ async def hold(connection: Connection, lease: LaneLease) -> None:
 async def note_failure(connection: Connection, lease: LaneLease, error: str) -> None:
     """Show on the lane why it does not move."""
     await connection.execute(_FAIL, _lane(lease) | {"error": error})
+
+
+async def note_suspicion(connection: Connection, lease: LaneLease) -> None:
+    """Have the lane run in a child, by this worker or the next one, until it is past what it stands at."""
+    await connection.execute(_SUSPECT, _lane(lease))
+
+
+async def clear_suspicion(connection: Connection, lease: LaneLease) -> None:
+    """Let the lane run beside others again."""
+    await connection.execute(_CLEAR, _lane(lease))
+
+
+async def checkpoint_of(connection: Connection, lease: LaneLease) -> int:
+    """Return the lane's position, which a child of its worker may have moved.
+
+    Raises:
+        LeaseLostError: the lane is no longer there.
+    """
+    found = await (await connection.execute(_CHECKPOINT, _lane(lease))).fetchone()
+    if found is None:
+        raise LeaseLostError
+    return int(found[0])
 
 
 async def note_progress(connection: Connection, lease: LaneLease, position: int) -> None:
