@@ -18,6 +18,7 @@ from eventstore.wake import CHANNEL, LANES_CHANNEL, READY_CHANNEL, WakeListener
 from projections.checkpoints import Checkpoints
 from projections.definition import Connection, Projection
 from projections.generations import drop_superfluous, ensure_live, set_lanes
+from projections.isolation import LaneChildren
 from projections.lane import Lane, Step
 from projections.layout import adjust
 from projections.leases import (
@@ -52,6 +53,10 @@ _DEFINITIONS_SECONDS = 5.0
 _WINDOW = 2000
 
 
+class StuckThreadError(Exception):
+    """A fold that never returns keeps a thread of this process at work; only the process's end ends it."""
+
+
 class Engine:
     """Acquires lanes, runs them, and gives them back; keeps one of the pool's connections to itself.
 
@@ -68,6 +73,8 @@ class Engine:
         owner: str,
         window_size: int = _WINDOW,
         on_step: Step = lambda _: None,
+        children: LaneChildren | None = None,
+        is_after_crash: bool = False,
     ) -> None:
         self._projections = {projection.NAME: projection for projection in projections}
         definitions = {name: projection.definition() for name, projection in self._projections.items()}
@@ -81,6 +88,9 @@ class Engine:
         self._listener = WakeListener(listen_url, calls)
         self._owner = owner
         self._on_step = on_step
+        self._children = children
+        self._is_after_crash = is_after_crash
+        """Until lanes were taken over: which of them the last worker crashed in is not known."""
         self._lanes: dict[LaneKey, tuple[Lane, asyncio.Task[None]]] = {}
         self._waking: asyncio.TimerHandle | None = None
         self._woken_at = 0.0
@@ -109,7 +119,11 @@ class Engine:
             lane.wake_waiting()
 
     async def run(self) -> None:
-        """Run until cancelled, then give the leases back."""
+        """Run until cancelled, then give the leases back.
+
+        Raises:
+            StuckThreadError: a fold that never returns has a thread of this process.
+        """
         listener = asyncio.create_task(self._listener.run())
         try:
             while True:
@@ -117,6 +131,8 @@ class Engine:
                     await self._hold_lanes()
                 except (psycopg.Error, PoolTimeout) as error:
                     log.warning("engine.database_lost", error=str(error))
+                if any(lane.may_have_stuck_thread and not lane.is_suspected for lane, _ in self._lanes.values()):
+                    raise StuckThreadError
                 await self._until_next_heartbeat()
         finally:
             await completed(self._give_back(listener))  # with a slow database until after the next cancellation
@@ -164,7 +180,16 @@ class Engine:
         """Take lanes that nobody holds, up to this worker's share, and end the sessions of whoever had them."""
         most = max(0, share.lanes - held)
         late = await late_owners(connection, LEASE_SECONDS)
-        taken = await acquire(connection, self._owner, self._known, LEASE_SECONDS, most=most, alone=share.alone)
+        taken = await acquire(
+            connection,
+            self._owner,
+            self._known,
+            LEASE_SECONDS,
+            most=most,
+            alone=share.alone,
+            is_after_crash=self._is_after_crash,
+        )
+        self._is_after_crash = self._is_after_crash and not taken
         late |= {lease.former_owner for lease in taken if lease.former_owner}
         await end_sessions(connection, late - {self._owner})
         return taken
@@ -256,6 +281,7 @@ class Engine:
             turns=self._turns,
             poll_seconds=_POLL_SECONDS,
             on_step=self._on_step,
+            children=self._children,
         )
         self._lanes[lease.key] = (lane, asyncio.create_task(lane.run(), name=f"lane {lease.key}"))
         log.info("lane.started", lane=lease.key, position=lease.position, status=lease.status)

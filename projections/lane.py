@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import psycopg
 import structlog
@@ -26,17 +26,32 @@ from projections.checkpoints import Checkpoints
 from projections.courtesy import Courtesy
 from projections.definition import Connection, NotReadyError, Projection
 from projections.generations import index_when_filled
+from projections.isolation import (
+    Culprit,
+    Ending,
+    HungFoldError,
+    Isolation,
+    LaneChildren,
+    NoteStage,
+    Order,
+    Stage,
+    allowed_seconds,
+    is_death,
+)
 from projections.leases import (
     LaneLease,
     LeaseLostError,
     advance,
+    checkpoint_of,
+    clear_suspicion,
     hold,
     leave_to_newer_code,
     note_failure,
     note_progress,
+    note_suspicion,
 )
 from projections.metrics import batch_duration, batch_events
-from projections.parking import Aside, note_failed_again, park, parked, remove, skipped
+from projections.parking import Aside, Parked, note_failed_again, park, parked, remove, skipped
 from projections.rebuilds import end_when_caught_up, pause
 from projections.shared_log import SharedLog
 
@@ -60,8 +75,17 @@ _MOST_FILLED_ROWS = 100_000
 _MOST_FILLED_SECONDS = 60.0
 """After these, rests not counted, a rebuild keeps what it has; a worker that dies before begins anew."""
 _MAX_LINKS = 64
+_HUNG_SECONDS = 15.0
+"""A batch that takes so much longer than it may is cancelled, and run in a child: its thread may go on for ever."""
+_READ_SECONDS = 1.2
+"""For a window in a child, without what the database takes."""
+_NO_CHILD = "no child could begin: the worker's log says why"
+_NO_CHILD_SECONDS = 2.0
+_LONG_SECONDS = 60.0
+"""For writing the rows of a whole lane, and for its indexes, in a child."""
 
 Step = Callable[[str], None]
+T = TypeVar("T")
 
 
 class _AllFailError(Exception):
@@ -77,7 +101,11 @@ class Lane:
     A live lane of a heavy projection waits for one of the process's `turns` before it writes, and begins batches at a
     slower pace: of many events more go with each commit, and what is quick finds a processor free.
 
-    `on_step` is told each named point that a crash may fall on; the fault tests die there.
+    A lane that is suspected of having ended its worker gives its steps to a child process (`projections.isolation`),
+    one after the other, until what it stood at is applied or parked.
+
+    `on_step` is told each named point that a crash may fall on; the fault tests die there. `note_stage` is told each
+    step that begins, and how long it may take: in a child, whose worker waits for it.
     """
 
     def __init__(
@@ -91,6 +119,8 @@ class Lane:
         turns: asyncio.Semaphore,
         poll_seconds: float,
         on_step: Step,
+        children: LaneChildren | None = None,
+        note_stage: NoteStage = lambda _: None,
     ) -> None:
         self._projection = projection
         self._lease = lease
@@ -100,6 +130,14 @@ class Lane:
         self._turns = turns
         self._poll_seconds = poll_seconds
         self._on_step = on_step
+        self._note_stage = note_stage
+        self._isolation = None if children is None else Isolation(projection, children, shared_log)
+        self.is_suspected = lease.losses > 0
+        self._has_hung = False
+        self.may_have_stuck_thread = False
+        """Whether a fold that hung on a thread of this process was found to be an event's fault."""
+        self._end: int | None = None
+        """The position that a child goes up to; None for a lane that goes on and on."""
         self._position = lease.position
         self._is_building = lease.status == "building"
         self._is_indexed = not self._is_building
@@ -176,6 +214,9 @@ class Lane:
 
     async def _has_ended(self, error: Exception) -> bool:
         """Show on the lane what is wrong; return whether this worker is done with it."""
+        if isinstance(error, MemoryError | HungFoldError):
+            self.is_suspected = True
+            self._has_hung = self._has_hung or isinstance(error, HungFoldError)
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             async with self._pool.connection() as connection:
                 match error:
@@ -183,6 +224,9 @@ class Lane:
                         log.warning("lane.needs_newer_code", lane=self._lease.key, error=str(error))
                         await leave_to_newer_code(connection, self._lease, error)
                         return True
+                    case MemoryError() | HungFoldError():
+                        log.error("lane.suspected", lane=self._lease.key, position=self._position, error=repr(error))
+                        await note_suspicion(connection, self._lease)
                     case _AllFailError():
                         log.error("projection.paused", lane=self._lease.key, error=str(error))
                         await pause(connection, self._lease.projection, str(error), self._lease.generation)
@@ -192,24 +236,50 @@ class Lane:
                         await note_failure(connection, self._lease, _name_of(error))
         return False
 
+    async def run_alone(self, end: int, *, fills: bool) -> Literal["passed", "lost", "away"]:
+        """Do what is to be done up to the position `end`, as a child in which nothing else runs.
+
+        Whatever the worker itself can deal with ends it as passed: the worker meets it again.
+
+        Raises:
+            MemoryError: it needs more than it may have.
+        """
+        self._end, self._can_fill = end, fills
+        try:
+            if self._must_look:
+                await self._look()
+            while self._position < end:
+                await self._step()
+        except LeaseLostError:
+            return "lost"
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("lane.child_ended", lane=self._lease.key, error=repr(error))
+            return "away" if _is_passing(error) else "passed"
+        return "passed"
+
     async def _step(self) -> bool:
         """Apply one window; return whether there may be more to do at once."""
         self._wake.clear()
         self._is_ready.clear()
         if self._must_look:
             await self._look()
+        if self.is_suspected:
+            await self._isolate()
         if self._is_building and self._position == 0 and self._can_fill:
             await self._fill()
         if self._is_filled and not self._is_indexed:
             await self._index()  # batches need them: what they do not find by an index, they look for in all rows
+        self._note_stage(Stage(_READ_SECONDS))
         try:
-            window = await self._shared_log.window(self._position, self._wanted())
+            window = await _unless_hung(self._shared_log.window(self._position, self._wanted()), _HUNG_SECONDS)
         except UndecodableEvent as error:
             await self._pass_undecodable(error)
             return True
         self._shared_log.note(self._lease.key, is_behind=window.is_full)
-        if self._is_building and not window.is_full:
-            await self._end()
+        if self._is_building and not window.is_full and self._end is None:
+            await self._finish()
         if window.scanned_to == self._position:
             return False
         taken = window.taken_by(self._projection, self._slots)
@@ -218,6 +288,53 @@ class Lane:
             await self._apply(batch, batch[-1].position)
         await self._apply(last, window.scanned_to)
         return window.is_full or self._is_building
+
+    async def _isolate(self) -> None:
+        """Have children do what the lane stands at, until it is applied, or parked."""
+        if self._isolation is not None:
+            fills = self._is_building and self._position == 0 and self._can_fill
+            order: Order | None = await self._isolation.first_order(self._lease, self._position, fills=fills)
+            while order is not None and (order.to > self._position or self._must_look):
+                self._must_look = False
+                order = await self._after(order, await self._isolation.run(order))
+            async with self._pool.connection() as connection:
+                await clear_suspicion(connection, self._lease)
+        self.is_suspected = self._has_hung = False
+        await self._look()
+
+    async def _after(self, order: Order, ending: Ending) -> Order | None:
+        """Note what a child has done, and how it ended; return what the next one is to do."""
+        async with self._pool.connection() as connection:
+            position = await checkpoint_of(connection, self._lease)
+        if position > self._position:
+            self._position, self._can_fill = position, False
+            self._is_filled = self._projection.bulk() is not None
+        if self._isolation is None or not is_death(ending.kind):
+            return await self._begun_again(order) if ending.kind == "away" else None
+        self.may_have_stuck_thread = self.may_have_stuck_thread or self._has_hung
+        if ending.retried is not None:
+            self._must_look = True
+            await self._note_retry(*ending.retried, ending.kind)
+            return order
+        found = await self._isolation.after_death(order, self._position, ending.kind)
+        if isinstance(found, Order):
+            return found
+        await self._put_aside(found)
+        return order
+
+    async def _begun_again(self, order: Order) -> Order:
+        """Return `order` after a pause: its child could not begin, or lost the database."""
+        async with self._pool.connection() as connection:
+            await note_failure(connection, self._lease, _NO_CHILD)
+        await asyncio.sleep(_NO_CHILD_SECONDS)
+        return order
+
+    async def _put_aside(self, culprit: Culprit) -> None:
+        """Park an event that ends its process, if it is for this lane, and pass it."""
+        aside = None if self._isolation is None else self._isolation.aside(culprit, self._slots)
+        log.error("event.ends_process", lane=self._lease.key, position=culprit.position, death=culprit.death)
+        await self._write([], [] if aside is None or culprit.position in self._skipped else [aside], culprit.position)
+        self._position = culprit.position
 
     async def _fill(self) -> None:
         """Fold the log in memory and write all rows at once, up to its head or to what memory may hold."""
@@ -231,6 +348,7 @@ class Lane:
         courtesy = Courtesy()
 
         async def fold(events: Sequence[RecordedEvent]) -> None:
+            self._note_stage(Stage(self._allowed_seconds(events)))
             bulk.add(self._taken(events, is_chosen=is_chosen))
             if self._wake.is_set():  # somebody appends
                 self._wake.clear()
@@ -255,6 +373,7 @@ class Lane:
                             await note_progress(connection, self._lease, position)
             for events in thinning.rest():
                 await fold(events)
+        self._note_stage(Stage(_LONG_SECONDS))
         async with self._pool.connection() as connection, connection.transaction():
             await bulk.write(connection, self._lease.tables)
             self._on_step("rows_written")
@@ -273,6 +392,8 @@ class Lane:
     def _wanted(self) -> LogFilter:
         """Return what to read: what others want too, or this lane's slots where it is the only one that is behind."""
         wanted = self._lease.wanted
+        if self._end is not None:
+            return replace(wanted, up_to=min(wanted.up_to, self._end))
         if self._shared_log.would_share(self._lease.key, self._position, wanted):
             return wanted
         return replace(wanted, slots=self._slot_range)
@@ -342,17 +463,23 @@ class Lane:
         ):
             span.set_attribute("varve.projection", self._projection.NAME)
             span.set_attribute("varve.events", len(events))
-            prepared = await self._prepared(events)
+            seconds = self._allowed_seconds(events)
+            self._note_stage(Stage(seconds))
+            prepared = await _unless_hung(self._prepared(events), _HUNG_SECONDS + seconds)
             turn = self._turns if self._is_heavy else contextlib.nullcontext()
             async with turn, self._pool.connection() as connection, self._transaction(connection):
                 if events:
-                    await self._projection.apply(connection, self._lease.tables, events, prepared)
+                    applying = self._projection.apply(connection, self._lease.tables, events, prepared)
+                    await _unless_hung(applying, _HUNG_SECONDS + seconds)
                 await park(connection, self._lease, aside)
                 self._on_step("rows_written")
                 await advance(connection, self._lease, self._position, to)
         self._projection.committed()
         batch_events.record(len(events), {"varve.projection": self._projection.NAME})
         log.debug("projection.applied", projection=self._projection.NAME, events=len(events), position=to)
+
+    def _allowed_seconds(self, events: Sequence[RecordedEvent]) -> float:
+        return allowed_seconds(len(events), sum(map(self._projection.weight, events)))
 
     def _transaction(self, connection: Connection) -> AbstractAsyncContextManager[Any]:
         return pipelined_transaction(connection) if self._projection.IS_PIPELINED else connection.transaction()
@@ -403,11 +530,22 @@ class Lane:
                 self._skipped = await skipped(connection, self._lease)
                 found = await parked(connection, self._lease)
             self._blocked = {partition for partition in found.positions if slot_of(partition) in self._slots}
-            for partition in sorted(found.to_retry & self._blocked):
-                await self._retry(partition, found.positions[partition])
+            await self._retry_each(found)
         except BaseException:
             self._must_look = True
             raise
+
+    async def _retry_each(self, found: Parked) -> None:
+        """Retry what operators asked for; what has ended its process before, and what a suspect has, in a child."""
+        to_retry = sorted(found.to_retry & self._blocked)
+        if self._isolation is not None:
+            errors = {error for partition in to_retry for error in found.errors.get(partition, ())}
+            self.is_suspected = self.is_suspected or any(map(is_death, errors))
+            if self.is_suspected:
+                self._must_look = bool(to_retry)
+                return
+        for partition in to_retry:
+            await self._retry(partition, found.positions[partition])
 
     async def _retry(self, partition: str, positions: Sequence[int]) -> None:
         """Apply what is parked of a partition, one by one and in order, up to what fails again."""
@@ -416,32 +554,37 @@ class Lane:
             try:
                 events = {event.position: event for event in await self._shared_log.at(some, self._lease.wanted)}
             except UndecodableEvent as error:
-                await self._note_retry(partition, error.position, error)
+                await self._note_retry(partition, error.position, _name_of(error), _stack_of(error))
                 return
             for position in some:
+                event = events.get(position)
+                seconds = _READ_SECONDS if event is None else self._allowed_seconds([event])
+                self._note_stage(Stage(seconds, (partition, position)))
                 try:
-                    await self._write_parked(position, events.get(position))
+                    await self._write_parked(position, event)
                 except Exception as error:
                     if not _is_of_the_fold(error):
                         raise
-                    await self._note_retry(partition, position, error)
+                    await self._note_retry(partition, position, _name_of(error), _stack_of(error))
                     return
         self._blocked.discard(partition)
 
     async def _write_parked(self, position: int, event: RecordedEvent | None) -> None:
         """Apply one parked event, unless it was voided or skipped since; either way it is parked no more."""
         events = [event] if event is not None and position not in self._skipped else []
-        prepared = await self._prepared(events)
+        seconds = _HUNG_SECONDS + self._allowed_seconds(events)
+        prepared = await _unless_hung(self._prepared(events), seconds)
         async with self._pool.connection() as connection, connection.transaction():
             await hold(connection, self._lease)
             if events:
-                await self._projection.apply(connection, self._lease.tables, events, prepared)
+                applying = self._projection.apply(connection, self._lease.tables, events, prepared)
+                await _unless_hung(applying, seconds)
             await remove(connection, self._lease, [position])
         self._projection.committed()
 
-    async def _note_retry(self, partition: str, position: int, error: Exception) -> None:
-        failed = Aside(position, "", partition, _name_of(error), _stack_of(error))
-        log.warning("event.failed_again", lane=self._lease.key, position=position, exc_info=error)
+    async def _note_retry(self, partition: str, position: int, error: str, stack: str | None = None) -> None:
+        failed = Aside(position, "", partition, error, stack)
+        log.warning("event.failed_again", lane=self._lease.key, position=position, error=error, stack=stack)
         async with self._pool.connection() as connection, connection.transaction():
             await hold(connection, self._lease)
             await note_failed_again(connection, self._lease, failed)
@@ -450,7 +593,7 @@ class Lane:
         async with self._pool.connection() as connection:
             self._is_indexed = await index_when_filled(connection, self._projection, self._lease.tables)
 
-    async def _end(self) -> None:
+    async def _finish(self) -> None:
         """End the building of the generation, if it is over, and its indexes are made."""
         if not self._is_indexed:
             await self._index()
@@ -461,9 +604,28 @@ class Lane:
             self._is_building = not is_over
 
 
+async def _unless_hung(work: Awaitable[T], seconds: float) -> T:
+    """Return what `work` does.
+
+    Raises:
+        HungFoldError: it took longer than `seconds`, and was cancelled; a thread of it is left behind.
+    """
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await work
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise HungFoldError(f"no end after {seconds:g} s") from error
+
+
 def _is_of_the_fold(error: Exception) -> bool:
-    """Whether an event, or how it is applied, is wrong: not the lease, what is not ready yet, or the database."""
-    return not (isinstance(error, LeaseLostError | NotReadyError) or _is_passing(error))
+    """Whether an event, or how it is applied, is wrong: not the lease, what is not ready yet, or the database.
+
+    Memory that is missing, and a fold that does not return, may be another lane's fault: that shows in a child.
+    """
+    is_elsewhere = isinstance(error, LeaseLostError | NotReadyError | MemoryError | HungFoldError)
+    return not is_elsewhere and not _is_passing(error)
 
 
 def _is_passing(error: Exception) -> bool:

@@ -14,7 +14,7 @@ select %(projection)s, %(generation)s, * from unnest(
     %(attempts)s::integer[])
 """
 _LOOK = """
-select partition, position, is_to_retry from varve.parked
+select partition, position, is_to_retry, error from varve.parked
 where projection = %(projection)s and generation = %(generation)s order by position
 """
 _FAILED_AGAIN = """
@@ -63,10 +63,14 @@ class Aside(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """What is parked of a generation: by partition the positions, in order, and which partitions are to be retried."""
+    """What is parked of a generation: by partition the positions, in order, and which partitions are to be retried.
+
+    `errors` are those of the events that have one, by partition.
+    """
 
     positions: Mapping[str, Sequence[int]]
     to_retry: frozenset[str]
+    errors: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +100,14 @@ async def parked(connection: Connection, lease: LaneLease) -> Parked:
     cursor = await connection.execute(_LOOK, _generation(lease))
     positions: dict[str, list[int]] = {}
     to_retry = set()
-    for partition, position, is_to_retry in await cursor.fetchall():
+    errors: dict[str, frozenset[str]] = {}
+    for partition, position, is_to_retry, error in await cursor.fetchall():
         positions.setdefault(partition, []).append(position)
         if is_to_retry:
             to_retry.add(partition)
-    return Parked(positions, frozenset(to_retry))
+        if error is not None:
+            errors[partition] = errors.get(partition, frozenset()) | {error}
+    return Parked(positions, frozenset(to_retry), errors)
 
 
 async def skipped(connection: Connection, lease: LaneLease) -> frozenset[int]:

@@ -78,6 +78,11 @@ class SharedLog:
         # Shielded, because others wait for the same reading when one lane is cancelled.
         return await asyncio.shield(task)
 
+    async def rows(self, after: int, wanted: LogFilter, limit: int) -> FetchedRows:
+        """Return up to `limit` of the wanted events after the position `after`, undecoded."""
+        async with self._pool.connection() as connection:
+            return await self._reader.fetch(connection, after, limit, wanted)
+
     async def at(self, positions: Sequence[int], wanted: LogFilter) -> Sequence[RecordedEvent]:
         """Return the events at `positions`, in order; of `wanted` only voids are looked at."""
         async with self._pool.connection() as connection:

@@ -3,7 +3,7 @@
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +70,7 @@ from workers.embedding.requests import EmbeddingRequests
 from workers.embedding.tokenizer import PatternTokenizer, WordPieceTokenizer
 from workers.housekeeping import Housekeeping
 from workers.jobs import JobRunner
+from workers.lane_children import ForkedLaneChildren, Target
 from workers.parked_facts import ParkedFacts
 from workers.passages import PassageCutter
 from workers.search_records import SampledSearches, SearchRecordWriter
@@ -236,6 +237,8 @@ async def open_engine(
     more_projections: Iterable[Projection] = (),
     window_size: int = 1000,
     on_step: Callable[[str], None] = lambda _: None,
+    child_target: Target | None = None,
+    is_after_crash: bool = False,
 ) -> AsyncIterator[Engine]:
     """Open the projection engine of one worker process; the caller runs it.
 
@@ -245,6 +248,8 @@ async def open_engine(
         more_projections: besides those of the registry; the fault tests count with them.
         window_size: how many events are read at once.
         on_step: told each named point that a crash may fall on.
+        child_target: what a child does that runs a lane in which a worker was lost; without it, the engine does.
+        is_after_crash: whether the process that ran here before ended by what it did.
     """
     async with AsyncExitStack() as stack:
         owner = f"{socket.gethostname()[:30]}:{os.getpid()}:{str(TimeOrderedIds().new())[-12:]}"
@@ -253,14 +258,7 @@ async def open_engine(
         )
         waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
         run_beside(stack, waker.run())
-        model = embedder(settings).model
-        cutter = PassageCutter(tokenizer(settings), model.max_tokens)
-        sources = SourceReader(cutter.of_entry, contents_of(open_blobs(settings)))
-        projections = build_projections(
-            text_leg=SearchTextLeg(TextAnalyzer(), sources),
-            vector_leg=SearchVectorLeg(model, sources, waker.wake),
-            wake_documents=waker.wake,
-        )
+        projections = await stack.enter_async_context(open_projections(settings, waker.wake))
         yield Engine(
             [*projections, *more_projections],
             pool=pool,
@@ -269,7 +267,24 @@ async def open_engine(
             owner=owner,
             window_size=window_size,
             on_step=on_step,
+            children=None if child_target is None else ForkedLaneChildren(child_target, owner, pool),
+            is_after_crash=is_after_crash,
         )
+
+
+@asynccontextmanager
+async def open_projections(
+    settings: Settings, wake_documents: Callable[[], None]
+) -> AsyncIterator[Sequence[Projection]]:
+    """Open the projections of the registry; `wake_documents` is called when there is work for document workers."""
+    model = embedder(settings).model
+    cutter = PassageCutter(tokenizer(settings), model.max_tokens)
+    sources = SourceReader(cutter.of_entry, contents_of(open_blobs(settings)))
+    yield build_projections(
+        text_leg=SearchTextLeg(TextAnalyzer(), sources),
+        vector_leg=SearchVectorLeg(model, sources, wake_documents),
+        wake_documents=wake_documents,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,19 @@ class Settings(BaseSettings):
         float,
         Field(gt=0, le=86_400, description="After so long it is an alarm that a lane stands still, or is nobody's."),
     ] = 30.0
+    hang_seconds: Annotated[
+        float,
+        Field(gt=0, le=3600, description="A process whose event loop takes no turn for so long ends, with its stack."),
+    ] = 10.0
+    projection_hang_seconds: Annotated[
+        float, Field(gt=0, le=3600, description="The same for projection workers; less than a lane's lease of 3 s.")
+    ] = 2.5
+    worker_memory_megabytes: Annotated[
+        int, Field(ge=512, description="The most address space of a worker, without its children.")
+    ] = 4096
+    isolated_memory_megabytes: Annotated[
+        int, Field(ge=512, description="The most address space of a process that tries an event that ended a worker.")
+    ] = 2048
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otlp_endpoint: Annotated[str | None, Field(description="An OpenTelemetry collector, OTLP over HTTP.")] = None
     metrics_seconds: Annotated[

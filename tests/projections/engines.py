@@ -23,6 +23,7 @@ from tests.fixtures.engine import running
 from varve.bootstrap import event_types
 from varve.pools import open_pool
 from varve.settings import Settings
+from workers.lane_children import ForkedLaneChildren, Target
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -40,10 +41,11 @@ async def engine_of(
     window_size: int = 1000,
     on_step: Callable[[str], None] = lambda _: None,
     known: EventTypes | None = None,
+    child_target: Target | None = None,
 ) -> AsyncIterator[str]:
     """Run an engine of these projections alone, which gives its leases back at the end; yield its name.
 
-    `known` are the events that its code knows, all by default.
+    `known` are the events that its code knows, all by default. `child_target` is what children do, if it has any.
     """
     owner = f"engine {next(_owners)}"
     async with open_pool(settings, "varve_projector", CONNECTIONS) as pool:
@@ -55,6 +57,7 @@ async def engine_of(
             owner=owner,
             window_size=window_size,
             on_step=on_step,
+            children=None if child_target is None else ForkedLaneChildren(child_target, owner, pool),
         )
         async with running(engine.run()):
             yield owner
@@ -95,10 +98,10 @@ async def lanes(admin: Connection, *projections: str) -> list[dict[str, Any]]:
     return await cursor.fetchall()
 
 
-async def until(condition: Callable[[], Any], what: str) -> None:
+async def until(condition: Callable[[], Any], what: str, seconds: float = _SECONDS) -> None:
     """Wait until the coroutine that `condition` makes returns something true."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(seconds):
             while not await condition():  # noqa: ASYNC110 - what is waited for stands in PostgreSQL
                 await asyncio.sleep(0.01)
             return

@@ -1,0 +1,207 @@
+"""Runs a lane's orders in processes forked from a clean one: what hangs or dies there ends nothing else."""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from projections.isolation import Death, Ending, Order, Stage
+from workers.process_limits import OUT_OF_MEMORY
+
+log = structlog.get_logger()
+
+_START_SECONDS = 20.0
+_END_SECONDS = 5.0
+_AT_ONCE = 2
+"""Each child may use as much memory as the whole of its limit."""
+_PRELOADED = "varve.lane_child"
+_NANOSECONDS = 1e9
+_READ = 65_536
+_IS_AT_WORK = """
+select exists (select from pg_stat_activity
+               where usename = current_user and application_name = %s and state = 'active')
+"""
+_NOT_ITS_FAULT = frozenset("DTt")
+"""States of a process that waits for a disk, or was stopped: see proc(5)."""
+
+Target = Callable[[Order, str, int], None]
+"""Runs an order under a name that PostgreSQL shows of its sessions; writes what it does to a file descriptor."""
+
+
+class StageWriter:
+    """Tells the worker what its child does: a line for each stage, and one for the end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def note(self, stage: Stage) -> None:
+        self._write({"seconds": stage.seconds, "retried": stage.retried})
+
+    def end(self, kind: Literal["passed", "lost", "away"]) -> None:
+        self._write({"ended": kind})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        os.write(self._descriptor, orjson.dumps(line) + b"\n")  # shorter than a pipe writes at once
+
+
+class ForkedLaneChildren:
+    """Runs a few orders at once; each has a process of its own, which ends with it."""
+
+    def __init__(self, target: Target, owner: str, pool: AsyncConnectionPool[Any]) -> None:
+        """Take what children do, the worker's name, and a pool to ask whether PostgreSQL is at work for a child.
+
+        Args:
+            target: a function that another process can import; it is called with the order, a name, and a descriptor.
+            owner: of the leases.
+            pool: of the projector.
+        """
+        self._target = target
+        self._pool = pool
+        self._names = [f"{owner}!{number}" for number in range(1, _AT_ONCE + 1)]
+        self._free = asyncio.Semaphore(_AT_ONCE)
+        self._starting = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lane child")
+
+    async def run(self, order: Order) -> Ending:
+        """Run `order` in a child, and end the child when it makes no progress in time."""
+        async with self._free:
+            name = self._names.pop()
+            try:
+                return await self._run(order, name)
+            finally:
+                self._names.append(name)
+
+    async def _run(self, order: Order, name: str) -> Ending:
+        reader, writer = multiprocessing.Pipe(duplex=False)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([_PRELOADED])
+        process = context.Process(target=_in_child, args=(self._target, order, name, writer), daemon=True)
+        with reader, writer:
+            # On a thread: the first time, the clean process starts. Of our own: others may be stuck in a fold.
+            await asyncio.get_running_loop().run_in_executor(self._starting, process.start)
+            writer.close()
+            child = _Child(process, reader.fileno())
+            try:
+                return await child.outcome(lambda: self._is_at_work(name))
+            finally:
+                await child.close()
+
+    async def _is_at_work(self, name: str) -> bool:
+        async with self._pool.connection() as connection:
+            found = await (await connection.execute(_IS_AT_WORK, (name,))).fetchone()
+        return bool(found and found[0])
+
+
+class _Child:
+    """One child, and what it last said."""
+
+    def __init__(self, process: BaseProcess, descriptor: int) -> None:
+        self._process = process
+        self._descriptor = descriptor
+        self._said = b""
+        self._has_said = asyncio.Event()
+        self._stage = Stage(_START_SECONDS)
+        self._has_begun = False
+        self._ended: Literal["passed", "lost", "away"] | None = None
+        self._is_closed = False
+        self._note_time()
+        os.set_blocking(descriptor, False)
+        asyncio.get_running_loop().add_reader(descriptor, self._read)
+
+    async def outcome(self, is_at_work: Callable[[], Awaitable[bool]]) -> Ending:
+        """Return how it ends; a stage that takes too long ends it."""
+        while not self._is_closed and self._ended is None:
+            self._has_said.clear()
+            left = self._stage.seconds - self._used_seconds()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(left, 0.05)):
+                    await self._has_said.wait()
+                continue
+            if self._used_seconds() < self._stage.seconds or self._state() in _NOT_ITS_FAULT:
+                continue
+            try:
+                if await is_at_work():
+                    self._note_time()
+                    continue
+            except (psycopg.Error, PoolTimeout):
+                return Ending("away")
+            return self._death("hung")
+        if self._ended is not None:
+            return Ending(self._ended)
+        await self._wait()
+        return self._death("memory" if self._process.exitcode == OUT_OF_MEMORY else "killed")
+
+    async def close(self) -> None:
+        """End the process, if it has not ended."""
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        if self._process.exitcode is None:
+            self._process.kill()
+        await self._wait()
+        self._process.close()
+
+    def _death(self, death: Death) -> Ending:
+        """Return that it died; before it had begun no event can be blamed."""
+        return Ending(death, self._stage.retried) if self._has_begun else Ending("away")
+
+    async def _wait(self) -> None:
+        deadline = time.monotonic() + _END_SECONDS
+        while self._process.exitcode is None and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(0.005)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join(_END_SECONDS)
+
+    def _read(self) -> None:
+        said = os.read(self._descriptor, _READ)
+        self._is_closed = not said
+        *lines, self._said = (self._said + said).split(b"\n")
+        for line in map(orjson.loads, lines):
+            if "ended" in line:
+                self._ended = line["ended"]
+            else:
+                partition_and_position = line["retried"]
+                self._stage = Stage(line["seconds"], partition_and_position and tuple(partition_and_position))
+                self._has_begun = True
+        if lines:
+            self._note_time()
+        if self._is_closed:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+        self._has_said.set()
+
+    def _note_time(self) -> None:
+        self._since, self._waited_before = time.monotonic(), self._waited()
+
+    def _used_seconds(self) -> float:
+        """Return for how long the stage has gone on, without the time that it stood in line for a processor."""
+        return time.monotonic() - self._since - (self._waited() - self._waited_before)
+
+    def _waited(self) -> float:
+        try:
+            return int(Path(f"/proc/{self._process.pid}/schedstat").read_bytes().split()[1]) / _NANOSECONDS
+        except (OSError, IndexError):
+            return 0.0
+
+    def _state(self) -> str:
+        try:
+            return Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return ""
+
+
+def _in_child(target: Target, order: Order, name: str, writer: Any) -> None:
+    """Run `target`, and end without waiting for threads that never end."""
+    try:
+        target(order, name, writer.fileno())
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    os._exit(0)
