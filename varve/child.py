@@ -1,27 +1,37 @@
 """The start of a process that `varve up` supervises: it ends when its supervisor does, however that ends."""
 
-import ctypes
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
+
+from workers.process_limits import die_with
 
 READY_FILE = "VARVE_READY_FILE"
 """The environment variable that names the file by which a process tells its supervisor that it does its work."""
-
-_PR_SET_PDEATHSIG = 1
+AFTER_CRASH = "VARVE_AFTER_CRASH"
+"""The environment variable that tells a process that the one before it ended by what it did."""
+FAILED = 70
+"""The exit code of a process that gave up: it would do so again. One that something ended from outside has another."""
 
 
 def main(supervisor_pid: int, arguments: list[str]) -> None:
     """Tie this process's life to its supervisor's, then run the command line."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != supervisor_pid:
-        sys.exit("the supervisor ended before this process had started")
+    die_with(supervisor_pid, signal.SIGTERM)
     from varve.cli import main as command_line  # after the tie: importing takes a second
 
     sys.argv = ["varve", *arguments]
-    command_line()
+    try:
+        command_line()
+    except Exception:  # noqa: BLE001 - its traceback is in the log, its exit code tells the supervisor
+        traceback.print_exc()
+        sys.exit(FAILED)
+
+
+def is_after_crash() -> bool:
+    """Whether the process that ran here before ended by what it did."""
+    return AFTER_CRASH in os.environ
 
 
 def announce_ready() -> None:

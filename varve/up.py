@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from eventstore.background import end
 from varve.bootstrap import embedder
-from varve.child import READY_FILE
+from varve.child import AFTER_CRASH, FAILED, READY_FILE
 from varve.client import URL_FILE
 from varve.embedded import EmbeddedServices
 from varve.migrate import migrate
@@ -30,6 +30,12 @@ _STOP_SECONDS = 15.0
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
 _STEADY_SECONDS = 30.0
+_FROM_OUTSIDE = {0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
+_CHILD = """
+import sys
+from varve.child import main
+main(int(sys.argv[1]), sys.argv[2:])
+"""
 
 
 class NotReadyError(Exception):
@@ -65,14 +71,23 @@ class RunningSystem:
 class ChildProcess:
     """One of Varve's own processes, started again when it dies."""
 
-    def __init__(self, name: str, arguments: tuple[str, ...], environment: Mapping[str, str], log_file: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str],
+        log_file: Path,
+        program: str = _CHILD,
+    ) -> None:
+        """Take what the process is called, is told and writes to; `program` is the Python that it runs."""
         self._name = name
+        self._program = program
         self._arguments = arguments
         self._environment = environment
         self._log_file = log_file
         self._ready_file = log_file.with_suffix(".ready")
         self._process: asyncio.subprocess.Process | None = None
-        self._is_stopping = False
+        self._has_crashed = False
 
     @property
     def pid(self) -> int | None:
@@ -84,7 +99,11 @@ class ChildProcess:
         return self.pid is not None and self._ready_file.exists()
 
     async def run(self) -> None:
-        """Run until cancelled, then stop the process."""
+        """Run until cancelled, then stop the process.
+
+        The pauses grow for one that gives up, or never becomes ready. One that is ended at its work, by an event that
+        hangs or kills it, is wanted at once: others wait for it, and the event is found after few such ends.
+        """
         pause = _FIRST_PAUSE
         try:
             while True:
@@ -92,7 +111,9 @@ class ChildProcess:
                 await self._start()
                 returncode = await self._process.wait() if self._process else None
                 is_steady = asyncio.get_running_loop().time() - started > _STEADY_SECONDS
-                pause = _FIRST_PAUSE if is_steady else min(pause * 2, _LONGEST_PAUSE)
+                was_ended = self._ready_file.exists() and returncode != FAILED
+                self._has_crashed = was_ended and returncode not in _FROM_OUTSIDE
+                pause = _FIRST_PAUSE if is_steady or was_ended else min(pause * 2, _LONGEST_PAUSE)
                 log.error("process.died", process=self._name, returncode=returncode, starts_again_in_seconds=pause)
                 await asyncio.sleep(pause)
         finally:
@@ -100,18 +121,19 @@ class ChildProcess:
 
     async def _start(self) -> None:
         self._ready_file.unlink(missing_ok=True)
+        after_crash = {AFTER_CRASH: "1"} if self._has_crashed else {}
         with self._log_file.open("ab") as log_file:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # the working folder is never on the module path
                 "-c",
-                _CHILD,
+                self._program,
                 str(os.getpid()),
                 *self._arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
-                env={**self._environment, READY_FILE: str(self._ready_file)},
+                env={**self._environment, READY_FILE: str(self._ready_file), **after_crash},
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone
             )
         log.info("process.started", process=self._name, process_id=self._process.pid)
@@ -127,13 +149,6 @@ class ChildProcess:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
-
-
-_CHILD = """
-import sys
-from varve.child import main
-main(int(sys.argv[1]), sys.argv[2:])
-"""
 
 
 @asynccontextmanager

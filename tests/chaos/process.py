@@ -6,19 +6,12 @@ import signal
 import sys
 import threading
 
-import dramatiq
-import uvicorn
 import uvloop
 
-from api.app import create_api
-from tests.chaos.projections import EventCount, PositionList
+from tests.chaos.projections import of_the_test, opening
 from varve import telemetry
-from varve.bootstrap import open_api_services, open_engine
-from varve.processes import run_document_worker
+from varve.processes import run_document_worker, run_projection_worker, serve_api
 from varve.settings import Settings
-from workers.actors import declare_projection_actors
-from workers.broker import PROJECTIONS, create_broker
-from workers.process import run_worker_process
 
 _PR_SET_PDEATHSIG = 1
 
@@ -59,30 +52,8 @@ class Traps:
 
 def run_api(settings: Settings, traps: Traps) -> None:
     """Serve HTTP as `varve api` does."""
-
-    async def serve() -> None:
-        async with open_api_services(settings, on_append=lambda: traps.reached("appended")) as services:
-            config = uvicorn.Config(
-                create_api(services), host=settings.api_host, port=settings.api_port, log_config=None, access_log=False
-            )
-            await uvicorn.Server(config).serve()
-
     telemetry.set_up(settings, "varve-api")
-    uvloop.run(serve())
-
-
-def run_projections(settings: Settings, traps: Traps) -> None:
-    """Run projections as `varve worker projections` does, and the two of the test."""
-    telemetry.set_up(settings, "varve-projections")
-
-    async def service(broker: dramatiq.Broker) -> None:
-        async with open_engine(
-            settings, broker, more_projections=[EventCount(), PositionList()], on_step=traps.reached
-        ) as engine:
-            declare_projection_actors(broker, engine.wake)
-            await engine.run()
-
-    run_worker_process(create_broker(settings.required_redis_url()), PROJECTIONS, 2, service)
+    uvloop.run(serve_api(settings, on_append=lambda: traps.reached("appended")))
 
 
 def main(kind: str) -> None:
@@ -95,7 +66,7 @@ def main(kind: str) -> None:
         case "api":
             run_api(settings, traps)
         case "projections":
-            run_projections(settings, traps)
+            run_projection_worker(settings, more_projections=of_the_test(), opening=opening, on_step=traps.reached)
         case "documents":
             run_document_worker(settings)
         case _:

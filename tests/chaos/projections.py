@@ -1,12 +1,15 @@
 """Two projections whose rows show an event that was applied twice, where an upsert would hide it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from domain.knowledge.events import DOCUMENT_EVENTS, ENTRY_EVENTS
 from domain.shared.events import Event
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, Projection
+from varve.lane_child import registered
+from varve.settings import Settings
 
 EVENTS: frozenset[type[Event]] = frozenset((*ENTRY_EVENTS, *DOCUMENT_EVENTS))
 _BATCH = 10
@@ -49,3 +52,15 @@ class PositionList(Projection):
             f"insert into {generation.table('positions')} values (%s, %s)",
             [(event.tenant, event.position) for event in events],
         )
+
+
+def of_the_test() -> list[Projection]:
+    """Return both."""
+    return [EventCount(), PositionList()]
+
+
+@asynccontextmanager
+async def opening(settings: Settings) -> AsyncIterator[Sequence[Projection]]:
+    """Open what the children of the workers run: the registry's, and both."""
+    async with registered(settings) as projections:
+        yield [*projections, *of_the_test()]
