@@ -32,6 +32,8 @@ _IS_AT_WORK = """
 select exists (select from pg_stat_activity
                where usename = current_user and application_name = %s and state = 'active')
 """
+_LONGEST_WAIT = 8
+"""How many times as long a stage may take on a busy machine, on which its process stands in line for a processor."""
 _NOT_ITS_FAULT = frozenset("DTt")
 """States of a process that waits for a disk, or was stopped: see proc(5)."""
 
@@ -182,8 +184,9 @@ class _Child:
         self._since, self._waited_before = time.monotonic(), self._waited()
 
     def _used_seconds(self) -> float:
-        """Return for how long the stage has gone on, without the time that it stood in line for a processor."""
-        return time.monotonic() - self._since - (self._waited() - self._waited_before)
+        """Return for how long the stage has gone on, without most of the time that it stood in line for a processor."""
+        elapsed = time.monotonic() - self._since
+        return max(elapsed - (self._waited() - self._waited_before), elapsed / _LONGEST_WAIT)
 
     def _waited(self) -> float:
         try:

@@ -4,13 +4,16 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from domain.knowledge.events import KnowledgeEntryCreated
+from domain.knowledge.events import ENTRY_EVENTS, KnowledgeEntryCreated
+from domain.shared.events import Event
 from eventstore.records import RecordedEvent
+from projections.appended import CountingProjection
 from projections.definition import Connection, Generation, Projection
+from projections.rows import Key
 from tests.projections.counting import Listed
 from varve.lane_child import registered
 from varve.settings import Settings
@@ -93,8 +96,26 @@ class Hostile(Listed):
             )
 
 
+class HostileCounts(CountingProjection):
+    """Counts the events of each stream, and is rebuilt in bulk; does what the names of entries say."""
+
+    NAME: ClassVar[str] = "hostile_counts"
+    EVENTS: ClassVar[frozenset[type[Event]]] = frozenset(ENTRY_EVENTS)
+    TABLES: ClassVar[tuple[str, ...]] = ("streams",)
+    DDL: ClassVar[str] = (
+        "create table {streams} (tenant text, stream text, count bigint not null, primary key (tenant, stream))"
+    )
+    MAIN: ClassVar[str] = "streams"
+    KEY: ClassVar[Mapping[str, str]] = {"tenant": "text", "stream": "text"}
+
+    def counts(self, recorded: RecordedEvent) -> Iterable[tuple[Key, int]]:
+        name = recorded.event.name if isinstance(recorded.event, KnowledgeEntryCreated) else ""
+        FOLDS.get(name, lambda: None)()
+        yield (recorded.tenant, recorded.stream), 1
+
+
 @asynccontextmanager
 async def opening(settings: Settings) -> AsyncIterator[Sequence[Projection]]:
     """Open what a child of these tests runs."""
     async with registered(settings) as projections:
-        yield [*projections, Hostile(), Listed()]
+        yield [*projections, Hostile(), HostileCounts(), Listed()]
