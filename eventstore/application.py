@@ -8,15 +8,15 @@ import structlog
 from eventsourcing.application import Application, Repository
 from eventsourcing.domain import DomainEventProtocol, EventSourcingError
 from eventsourcing.persistence import EventStore, Recording
-from eventsourcing.utils import EnvType
+from eventsourcing.utils import Environment, EnvType
 from pydantic import BaseModel
 
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event, register_events
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, UnknownEventType
 from eventstore.load import fold, stream_events
 from eventstore.mapper import EventTypes, PydanticMapper
-from eventstore.persistence import SnapshotRecorder
+from eventstore.persistence import SnapshotRecorder, VarveFactory
 from eventstore.records import StreamEvent
 from eventstore.snapshots import (
     AggregateTypes,
@@ -26,7 +26,7 @@ from eventstore.snapshots import (
     UnusableSnapshot,
     Versioned,
 )
-from eventstore.voiding import without_voided
+from eventstore.voiding import EventVoided, voided_versions, without_voided
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class VarveApplication(Application[str]):
     """
 
     name = "varve"
-    env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventstore.persistence", "VARVE_APPLICATION": ""}
+    env: ClassVar[dict[str, str]] = {"PERSISTENCE_MODULE": "eventstore.persistence"}
     is_snapshotting_enabled = True
     snapshot_class = Snapshot
     mapper: PydanticMapper
@@ -63,8 +63,17 @@ class VarveApplication(Application[str]):
         """Return what `repository.get(stream, projector_func=…)` and `take_snapshot` want."""
         return Projector(aggregate_type)
 
+    def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
+        """Return the environment; whatever the process's own says, what is saved here is Varve's."""
+        found = super().construct_env(name, env)
+        found[VarveFactory.EVENTS_ARE_OURS] = "y"
+        return found
+
     def construct_mapper(self) -> PydanticMapper:
         return PydanticMapper(self.event_types)
+
+    def construct_event_store(self) -> EventStore[str]:
+        return LoggedEvents(self.mapper, self.recorder)
 
     def construct_snapshot_store(self) -> "SnapshotStore":
         recorder = self.factory.aggregate_recorder(purpose="snapshots")
@@ -112,6 +121,32 @@ class Projector(Generic[S]):
         if events and aggregate is not None:  # the last event may be left out, and its version counts all the same
             aggregate = replace(aggregate, version=events[-1].originator_version)
         return aggregate
+
+
+class LoggedEvents(EventStore[str]):
+    """The library's store of events, where one that was voided may be unknown: nobody folds it."""
+
+    def get(
+        self,
+        originator_id: str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[DomainEventProtocol[str]]:
+        stored = self.recorder.select_events(originator_id, gt=gt, lte=lte, desc=desc, limit=limit)
+        voiding = [self.mapper.to_domain_event(each) for each in stored if each.topic == EventVoided.TOPIC]
+        voided = voided_versions(
+            (each.originator_version, each.event) for each in voiding if isinstance(each, StreamEvent)
+        )
+        for each in stored:
+            try:
+                yield self.mapper.to_domain_event(each)
+            except UnknownEventType as error:
+                error.version = each.originator_version
+                if each.originator_version not in voided:
+                    raise
 
 
 class SnapshotStore(EventStore[str]):

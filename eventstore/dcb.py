@@ -16,6 +16,7 @@ from eventsourcing.dcb.api import (
 )
 from eventsourcing.dcb.persistence import DCBListenNotifySubscription
 
+from eventstore.applications import TAG_PREFIX, names_an_application
 from eventstore.datastore import Datastore
 from eventstore.matching import MatchedEvent, MatchedWindow, windows
 from eventstore.recorder_subscriptions import WakeThread
@@ -37,7 +38,7 @@ class VarveDCBRecorder(LogRecorder, DCBRecorder):
 
         Raises:
             IntegrityError: an event after `condition.after` matches.
-            ProgrammingError: there are no events.
+            ProgrammingError: there are no events, or one has a tag that names an application.
             OperationalError: no connection; the outcome is unknown.
         """
         if not events:
@@ -66,13 +67,19 @@ class VarveDCBRecorder(LogRecorder, DCBRecorder):
         An append's condition is crossed by voided events and by those that void, too: both came after what was read.
         """
         items = _items(query or DCBQuery(), self._scope)
-        return windows(self._datastore.search, self._scope.tenant(), items, after, limit=limit, leaves_out_voided=True)
+        find, only_ours = self._datastore.search, self._scope.is_ours
+        return windows(
+            find, self._scope.tenant(), items, after, limit=limit, leaves_out_voided=True, only_ours=only_ours
+        )
 
     def sequenced(self, window: MatchedWindow) -> list[DCBSequencedEvent]:
         return [_sequenced(event, self._scope) for event in window.events]
 
     def _tags(self, event: DCBEvent) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*event.tags, *self._scope.tags)))
+        own = self._scope.tags_written
+        if names_an_application(tag for tag in event.tags if tag not in own):
+            raise library.ProgrammingError(f"a tag that begins with {TAG_PREFIX} names the writer, and is not given")
+        return tuple(dict.fromkeys((*event.tags, *own)))
 
 
 class VarveReadResponse(DCBReadResponse):
@@ -153,5 +160,5 @@ def _items(query: DCBQuery, scope: Scope) -> tuple[BoundaryItem, ...]:
 
 
 def _sequenced(event: MatchedEvent, scope: Scope) -> DCBSequencedEvent:
-    tags = [tag for tag in event.tags if tag not in scope.tags]
+    tags = [tag for tag in event.tags if tag not in scope.tags_written]
     return DCBSequencedEvent(DCBEvent(event.topic, event.data, tags), event.position)

@@ -1,6 +1,6 @@
 """What the event store refuses or can't do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class EventStoreError(Exception):
@@ -83,10 +83,14 @@ class HistoryChanged(EventStoreError):
 
 @dataclass(eq=False)
 class UnknownEventType(EventStoreError):
-    """The stored event has a type, or a version of it, that this code doesn't know; newer code wrote it."""
+    """The stored event has a type, or a version of it, that this code doesn't know; newer code wrote it.
+
+    `version` is its place in its stream, where one is read.
+    """
 
     topic: str
     class_version: int
+    version: int | None = field(default=None, init=False)
 
     def __str__(self) -> str:
         return f"this code knows no event type {self.topic}, which newer code has stored"

@@ -13,11 +13,12 @@ from pydantic import BaseModel
 
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
+from eventstore.applications import IS_OURS
 from eventstore.errors import StoreUnavailable
 from eventstore.mapper import PydanticMapper
 from eventstore.records import StreamEvent
 from eventstore.snapshots import Tail, UnusableSnapshot, Versioned, decode_snapshot
-from eventstore.voiding import EventVoided, voided_versions
+from eventstore.voiding import decoded_but_voided
 
 log = structlog.get_logger()
 
@@ -39,6 +40,7 @@ union all
    -- True of every version. With one bound, which it can't know, a plan expects a third of the stream, and for a long
    -- one reads the whole table; with two it expects a two-hundredth and walks the index.
    and e.version <= {2**31 - 1}
+   and {IS_OURS.format(tags="e.tags")}
  order by e.version)
 """
 
@@ -125,11 +127,7 @@ class AggregateRepository:
     def _events(self, rows: Sequence[_Row]) -> Iterable[Event]:
         """Return the events that are to be folded: without the voided ones and those that void."""
         decode = self._mapper.event_types.decode
-        if all(row.topic != EventVoided.TOPIC for row in rows):
-            return [decode(row.topic, row.class_version, row.data) for row in rows]
-        events = [(row.version, decode(row.topic, row.class_version, row.data)) for row in rows]
-        voided = voided_versions(events)
-        return [event for version, event in events if version not in voided]
+        return [event for _, event in decoded_but_voided(rows, decode)]
 
 
 def fold(aggregate_type: AggregateType[S], state: S | None, events: Iterable[StreamEvent]) -> S | None:

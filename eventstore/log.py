@@ -23,6 +23,7 @@ from eventstore.log_filter import (
     METADATA,
     POSITION,
     SIZE,
+    VERSION,
     LogFilter,
     Span,
     window_query,
@@ -52,7 +53,8 @@ _SPAN = 100_000
 class UnknownEvent(UnknownEventType):
     """An event of the log has a type or class version that this code doesn't know; newer code wrote it.
 
-    Whoever reads the log decides: stop, go on after `position`, or try again when newer code is there.
+    The reader decides: stop, go on after `position`, or try again when newer code is there. Events of other
+    applications are never unknown ones: a `LogFilter` leaves them out.
     """
 
     position: int
@@ -168,6 +170,7 @@ class LogReader:
                 "positions": list(positions),
                 "leaves_out_voided": wanted.leaves_out_voided,
                 "voided_by": wanted.voided_by,
+                "with_others": wanted.with_others,
             },
             prepare=True,
         )
@@ -204,7 +207,11 @@ class LogReader:
 def decode_rows(rows: Sequence[Any], decode: Callable[[str, int, bytes], Event]) -> list[RecordedEvent]:
     """Return rows of the log, which begin with the columns of a window, as events."""
     events: list[RecordedEvent] = []
-    _decode_rows(rows, decode, events)
+    try:
+        _decode_rows(rows, decode, events)
+    except UnknownEventType as error:
+        error.version = rows[len(events)][VERSION]
+        raise
     return events
 
 

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+from eventstore.applications import IS_OURS, WRITTEN_BY
 from eventstore.slots import SLOTS, SlotRange
 
-TENANT, POSITION, STREAM, VERSION, TOPIC, CLASS_VERSION, DATA, METADATA, RECORDED_AT, SIZE, IS_VOIDED = range(11)
+TENANT, POSITION, STREAM, VERSION, TOPIC, CLASS_VERSION, DATA, METADATA, RECORDED_AT, SIZE, IS_VOIDED, APPLICATION = (
+    range(12)
+)
 """Where the columns of a window are in its rows."""
 _COLUMNS = (
     "tenant, position, stream, version, topic, class_version, data, metadata, recorded_at,"
-    " octet_length(data) + octet_length(metadata) as size"
+    " octet_length(data) + octet_length(metadata) as size, tags"
 )
 # An event that is bigger than its share is answered without its bytes, so that no answer holds more than its octets,
 # whatever the events are like. A running sum would say it exactly, and cost more than reading the rows. Null is the
@@ -17,7 +20,7 @@ _COLUMNS = (
 _BOUNDED = """
 select tenant, position, stream, version, topic, class_version, case when size <= %(share)s then data end as data,
        case when size <= %(share)s then metadata end as metadata, recorded_at,
-       case when size > %(share)s then size end as size, {is_voided} as is_voided
+       case when size > %(share)s then size end as size, {is_voided} as is_voided, {application} as application
 from ({rows}) e
 order by position
 """
@@ -27,6 +30,7 @@ _IS_VOIDED = """
              and v.voided_by <= %(voided_by)s) then true end"""
 AT = f"""
 select {_COLUMNS} from varve.events e where position = any (%(positions)s::bigint[])
+and (%(with_others)s or {IS_OURS.format(tags="tags")})
 and not (%(leaves_out_voided)s and exists (
     select from varve.voided v where v.tenant = e.tenant and v.position = e.position
       and v.voided_by <= %(voided_by)s)) order by position
@@ -45,6 +49,8 @@ _TOPIC_IN_SPAN = (
     " and (topic, position) <= (%(topic_{number})s, %(upto)s)"
 )
 _SLOTS = f"crc32(convert_to({{key}}, 'UTF8')) %% {SLOTS} between %(first_slot)s::bigint and %(last_slot)s::bigint"
+_OURS = IS_OURS.format(tags="tags")
+_APPLICATION = WRITTEN_BY.format(tags="tags")
 ANY_POSITION = 2**63 - 1
 """No position is beyond it."""
 
@@ -57,6 +63,7 @@ class LogFilter:
         topics: only events of these; of every topic when empty.
         tenant: only events of this one.
         slots: only events of these parts.
+        with_others: whether events that another application wrote are wanted, too; they must not be decoded as ours.
         leaves_out_voided: whether events that were voided since are left out.
         up_to: only events up to this position.
         voided_by: of what was voided only what events up to this position void.
@@ -65,6 +72,7 @@ class LogFilter:
     topics: frozenset[str] = frozenset()
     tenant: str | None = None
     slots: SlotRange | None = None
+    with_others: bool = False
     leaves_out_voided: bool = False
     up_to: int = ANY_POSITION
     voided_by: int = ANY_POSITION
@@ -87,13 +95,14 @@ def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
     """Return the query for a window, and its parameters.
 
     Beside an event's columns a row has its bytes' number, if that is more than an even share of the span's octets: its
-    data and metadata are null then, and `LARGE` reads them. The last column is true if it is to be left out as voided.
+    data and metadata are null then, and `LARGE` reads them. The next column is true if it is to be left out as voided,
+    and the last one names another application that wrote it.
 
     Topics alone are one ordered branch each, merged: rows that are not wanted are never read. A tenant's events are
     ordered by the primary key; what else is asked of them is looked up in their rows, and so it is with slots.
     """
     parameters: dict[str, Any] = {"after": span.after, "upto": span.upto, "share": span.octets // span.limit}
-    conditions = []
+    conditions = [] if wanted.with_others else [_OURS]
     if wanted.slots is not None:
         key = "tenant || '/' || coalesce(stream, 'None')" if wanted.slots.by == "stream" else "tenant"
         conditions.append(_SLOTS.format(key=key))
@@ -118,7 +127,8 @@ def window_query(wanted: LogFilter, span: Span) -> tuple[str, dict[str, Any]]:
     if wanted.leaves_out_voided:
         is_voided = _IS_VOIDED
         parameters["voided_by"] = wanted.voided_by
-    return _BOUNDED.format(rows=rows, is_voided=is_voided), parameters
+    application = _APPLICATION if wanted.with_others else "null::text"
+    return _BOUNDED.format(rows=rows, is_voided=is_voided, application=application), parameters
 
 
 def _branch(conditions: list[str], limit: int) -> str:

@@ -8,6 +8,7 @@ import orjson
 import psycopg
 from psycopg.rows import tuple_row
 
+from eventstore.applications import IS_OURS
 from eventstore.records import BoundaryItem
 from eventstore.voiding import EventVoided
 
@@ -42,13 +43,16 @@ with span as (
                 (cardinality(i.topics) = 0 or t.topic = any (i.topics))
                 and not exists (select from unnest(i.tags[2:]) as o (tag)
                                 where (select u.position from varve.event_tags u where u.tenant = %(tenant)s
-                                       and u.tag = o.tag and u.position = t.position limit 1) is null) as matches
+                                       and u.tag = o.tag and u.position = t.position limit 1) is null)
+                and (not %(only_ours)s or (select {is_ours} from varve.events e where e.position = t.position limit 1))
+                as matches
          from varve.event_tags t
          where cardinality(i.tags) > 0 and t.tenant = %(tenant)s and t.tag = i.tags[1]
            and t.position > %(after)s::bigint and t.position <= span.upto
          order by t.tenant, t.tag, t.position limit %(candidates)s::bigint)
         union all
-        (select e.position, e.topic, cardinality(i.topics) = 0 or e.topic = any (i.topics)
+        (select e.position, e.topic,
+                (cardinality(i.topics) = 0 or e.topic = any (i.topics)) and (not %(only_ours)s or {is_ours})
          from varve.events e
          where cardinality(i.tags) = 0 and (e.tenant, e.position) > (%(tenant)s, %(after)s::bigint)
            and (e.tenant, e.position) <= (%(tenant)s, span.upto)
@@ -72,7 +76,7 @@ left join lateral (
     cross join lateral (select * from varve.events e where e.position = p.position limit 1) found
 ) e on true
 order by e.position
-"""
+""".replace("{is_ours}", IS_OURS.format(tags="e.tags"))
 
 
 class MatchedEvent(NamedTuple):
@@ -100,6 +104,8 @@ class Search:
     """How many events each item may look at."""
     leaves_out_voided: bool = False
     """Whether events that were voided since are left out, and those that void."""
+    only_ours: bool = False
+    """Whether events that another application wrote are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +142,14 @@ def windows(
     upto: int | None = None,
     limit: int | None = None,
     leaves_out_voided: bool = False,
+    only_ours: bool = False,
 ) -> Iterator[MatchedWindow]:
     """Yield windows up to `upto`, or to what is the head at the first one, until `limit` events are found."""
     while limit is None or limit > 0:
         most = _EVENTS if limit is None else min(limit, _EVENTS)
-        window = find(Search(tenant, items, after, upto, most, leaves_out_voided=leaves_out_voided))
+        window = find(
+            Search(tenant, items, after, upto, most, leaves_out_voided=leaves_out_voided, only_ours=only_ours)
+        )
         yield window
         if window.is_last:
             return
@@ -166,6 +175,7 @@ def _parameters(asked: Search) -> dict[str, Any]:
         "candidates": asked.candidates,
         "sample": _SAMPLE,
         "leaves_out_voided": asked.leaves_out_voided,
+        "only_ours": asked.only_ours,
         "voiding": EventVoided.TOPIC,
     }
 

@@ -37,12 +37,15 @@ class VarveFactory(
     `VARVE_WRITER_DATABASE_URL` is the URL of the role `varve_writer`. The tenant is that of `acting_for`, and where
     there is none, as in the threads of a runner, that of `VARVE_TENANT`. An application sees what it wrote itself, as
     with the library's own tables, under its name or under `VARVE_APPLICATION`; where that is set and empty, it sees all
-    that the tenant has. `ORIGINATOR_ID_TYPE` is the library's: `uuid`, or `text` for ids that must not become UUIDs.
+    that the tenant has. Either way a tag names it on all that it writes: only `VarveApplication`, which says so with
+    `VARVE_EVENTS_ARE_OURS`, and recorders without a name write events of Varve's own. `ORIGINATOR_ID_TYPE` is the
+    library's: `uuid`, or `text` for ids that must not become UUIDs.
     """
 
     WRITER_DATABASE_URL = "VARVE_WRITER_DATABASE_URL"
     TENANT = "VARVE_TENANT"
     APPLICATION = "VARVE_APPLICATION"
+    EVENTS_ARE_OURS = "VARVE_EVENTS_ARE_OURS"
     ORIGINATOR_ID_TYPE = "ORIGINATOR_ID_TYPE"
 
     def __init__(self, env: Environment | EnvType | None) -> None:
@@ -53,9 +56,12 @@ class VarveFactory(
         id_type = self.env.get(self.ORIGINATOR_ID_TYPE, "uuid").lower()
         if id_type not in {"uuid", "text"}:
             raise library.InfrastructureFactoryError(f"{self.ORIGINATOR_ID_TYPE} is 'uuid' or 'text', not {id_type!r}")
+        is_ours = self.env.get(self.EVENTS_ARE_OURS) is not None
+        name = self.env.name.lower()
         self._scope = Scope(
             tenant=partial(tenant_of_context, self.env.get(self.TENANT)),
-            application=self.env.get(self.APPLICATION, self.env.name.lower()),
+            application="" if is_ours else self.env.get(self.APPLICATION, name),
+            writes_as="" if is_ours else self.env.get(self.APPLICATION) or name,
             has_text_ids=id_type == "text",
         )
         self._datastore = Datastore(database_url)

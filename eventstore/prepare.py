@@ -13,6 +13,7 @@ import orjson
 from eventsourcing.persistence import Mapper, StoredEvent
 
 from eventstore import wire
+from eventstore.applications import TAG_PREFIX, names_an_application
 from eventstore.encode import (
     Checked,
     Rows,
@@ -79,8 +80,10 @@ def prepare(append: Append, mapper: Mapper[str]) -> PreparedAppend:
     """Encode a command's append.
 
     Raises:
-        InvalidAppend: the database could not store it.
+        InvalidAppend: the database could not store it, or a tag says that another application writes it.
     """
+    if any(event.tags and names_an_application(event.tags) for event in append.events):
+        raise InvalidAppend(f"a tag that begins with {TAG_PREFIX} names another application, and this is Varve's own")
     stored = [mapper.to_stored_event(event) for event in append.events]
     rows = [event_row(each, event.tags) for each, event in zip(stored, append.events, strict=True)]
     conditions = NO_CONDITIONS

@@ -11,6 +11,7 @@ from eventsourcing import persistence as library
 from psycopg.rows import tuple_row
 
 from domain.shared.ids import uuid7
+from eventstore.applications import IS_OURS
 from eventstore.datastore import Datastore, library_errors
 from eventstore.mapper import VersionedStoredEvent
 from eventstore.matching import MatchedWindow, windows
@@ -26,8 +27,10 @@ _HIGHEST_VERSION = 2**31 - 1
 _SELECT_EVENTS = """
 select version, topic, data, class_version from varve.events
 where tenant = %(tenant)s and stream = %(stream)s and version > %(gt)s and version <= %(lte)s
+  and (not %(only_ours)s or {is_ours})
 order by version {direction} limit %(limit)s::bigint
 """
+_IS_OURS = IS_OURS.format(tags="tags")
 _SELECT_SNAPSHOTS = """
 select version, topic, data, schema_version from varve.snapshots s
 where tenant = %(tenant)s and stream = %(stream)s and version > %(gt)s and version <= %(lte)s
@@ -41,7 +44,7 @@ order by version {direction}, schema_version {direction} limit %(limit)s::bigint
 _LAST_POSITION = """
 select position from varve.events
 where (tenant, position) > (%(tenant)s, 0) and (tenant, position) <= (%(tenant)s, 9223372036854775807)
-  and stream is not null
+  and stream is not null and (not %(only_ours)s or {is_ours})
 order by tenant desc, position desc limit 1
 """
 _LAST_TAGGED_POSITION = """
@@ -80,7 +83,7 @@ class LogRecorder(library.Recorder):
         if not stored_events and tracking is None:
             return []
         rows = [
-            event_row(stored, self._scope.tags)._replace(stream=self._scope.stream(stored.originator_id))
+            event_row(stored, self._scope.tags_written)._replace(stream=self._scope.stream(stored.originator_id))
             for stored in stored_events
         ]
         conditions = Conditions(claims=claims or Claims(), tracked=self._tracked(tracking))
@@ -100,7 +103,7 @@ class LogRecorder(library.Recorder):
             return None
         return Tracked(self._scope.tracked(tracking.application_name), tracking.notification_id)
 
-    def _last_position(self, query: str, **parameters: str) -> int | None:
+    def _last_position(self, query: str, **parameters: str | bool) -> int | None:
         """Return the one number that a query of the tenant answers."""
         asked = {"tenant": self._scope.tenant(), **parameters}
         with self._datastore.connection() as connection:
@@ -171,7 +174,8 @@ class VarveApplicationRecorder(VarveAggregateRecorder, library.ApplicationRecord
     ) -> Iterator[tuple[Sequence[library.Notification], int]]:
         """Yield notifications in windows, each with the position that it scanned to."""
         items = (BoundaryItem(tuple(topics), self._scope.tags),)
-        for window in windows(self._datastore.search, self._scope.tenant(), items, after, upto=upto):
+        find, tenant, only_ours = self._datastore.search, self._scope.tenant(), self._scope.is_ours
+        for window in windows(find, tenant, items, after, upto=upto, only_ours=only_ours):
             yield self._notifications(window), window.scanned_to
 
     def _notifications(self, window: MatchedWindow) -> Sequence[library.Notification]:
@@ -185,7 +189,8 @@ class VarveApplicationRecorder(VarveAggregateRecorder, library.ApplicationRecord
     def max_notification_id(self) -> int | None:
         for tag in self._scope.tags:
             return self._last_position(_LAST_TAGGED_POSITION, tag=tag)
-        return self._last_position(_LAST_POSITION)
+        last = _LAST_POSITION.format(is_ours=_IS_OURS)
+        return self._last_position(last, only_ours=self._scope.is_ours)
 
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()
@@ -239,6 +244,7 @@ def _stream_parameters(
         "gt": -1 if gt is None else gt,
         "lte": _HIGHEST_VERSION if lte is None else lte,
         "limit": limit,
+        "only_ours": scope.is_ours,
     }
 
 
@@ -248,5 +254,5 @@ def _stored_events(
     with datastore.connection() as connection:
         cursor = connection.cursor(row_factory=tuple_row, binary=True)
         # The columns stand in the order of the fields.
-        rows = cursor.execute(query.format(direction="desc" if desc else "asc"), parameters)
+        rows = cursor.execute(query.format(direction="desc" if desc else "asc", is_ours=_IS_OURS), parameters)
         return [VersionedStoredEvent(originator_id, *row) for row in rows]

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from eventstore.applications import tag_of
 from eventstore.errors import EventStoreError
 
 current_tenant: ContextVar[str] = ContextVar("current_tenant")
@@ -52,13 +53,25 @@ class Scope:
     tenant: Callable[[], str] = tenant_of_context
     application: str = ""
     """Its name; empty for all that the tenant has."""
+    writes_as: str = ""
+    """The name that its events are tagged with, if it is not `application`'s own."""
     has_text_ids: bool = False
     """Whether even ids that look like UUIDs come back as text."""
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """What every event of the scope is tagged with."""
-        return (f"application:{self.application}",) if self.application else ()
+        """What every event that the scope reads is tagged with."""
+        return (tag_of(self.application),) if self.application else ()
+
+    @property
+    def tags_written(self) -> tuple[str, ...]:
+        """What every event that the scope writes is tagged with; nothing, if it is Varve's own."""
+        return (tag_of(self.writes_as),) if self.writes_as else self.tags
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the scope is Varve's own, which passes by what other applications wrote."""
+        return not self.tags_written
 
     def stream(self, originator_id: UUID | str) -> str:
         return f"{self.application}-{originator_id}" if self.application else str(originator_id)

@@ -11,10 +11,13 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.shared.events import Event
+from eventstore.applications import IS_OURS, WRITTEN_BY
 from eventstore.errors import StoreUnavailable
 from eventstore.log import decode_rows
+from eventstore.log_filter import DATA, VERSION
 from eventstore.mapper import EventTypes
 from eventstore.records import RecordedEvent
+from eventstore.shown import ShownEvent, shown
 
 SET_TENANT = "select set_config('varve.tenant', %s, true)"
 
@@ -27,19 +30,22 @@ select (select epoch from varve.log_epochs order by number desc limit 1), varve.
        coalesce((select version from varve.events where tenant = (select varve.tenant()) and stream = %(stream)s
                  order by version desc limit 1), -1)
 """
-_WINDOW = """
-select tenant, position, stream, version, topic, class_version, data, metadata, recorded_at
+_IS_OURS = IS_OURS.format(tags="tags")
+_WINDOW = f"""
+select tenant, position, stream, version, topic, class_version, data, metadata, recorded_at,
+       {WRITTEN_BY.format(tags="tags")} as application
 from (select counted.*, sum(octet_length(data)) over (order by version) - octet_length(data) as bytes_before
       from (select * from varve.events
             where tenant = (select varve.tenant()) and stream = %(stream)s
-              and version > %(after)s and version <= %(through)s
+              and version > %(after)s and version <= %(through)s and (%(with_others)s or {_IS_OURS})
             order by version limit %(limit)s) counted) measured
 where bytes_before < %(bytes)s order by version
 """
-_LATEST = """
+_LATEST = f"""
 select tenant, position, stream, version, topic, class_version, data, metadata, recorded_at
 from varve.events
 where tenant = (select varve.tenant()) and stream = %(stream)s and version <= %(through)s and topic = any (%(topics)s)
+  and {_IS_OURS}
   and not exists (select from varve.voided v where v.tenant = (select varve.tenant()) and v.position = events.position)
 order by version desc limit 1
 """
@@ -59,11 +65,10 @@ order by version desc limit 1
 _WINDOW_EVENTS = 200  # some milliseconds of work between two looks at other requests
 _WINDOW_BYTES = 8_000_000
 _DECODED_AT_ONCE = 500_000  # bytes, some milliseconds
-_DATA = 6  # the column `data`
 
 
 class TenantStreams:
-    """Reads the streams of one tenant at a time."""
+    """Reads the streams of one tenant at a time; what another application wrote is shown, and nothing else of it."""
 
     def __init__(self, pool: AsyncConnectionPool[Any], event_types: EventTypes) -> None:
         self._pool = pool
@@ -133,23 +138,48 @@ class StreamEvents:
 
         Raises:
             StoreUnavailable: the database can't be reached.
-            UnknownEventType: newer code wrote one of them.
+            UnknownEventType: newer code wrote one of them; `version` says which.
         """
-        bounds = {"after": after, "limit": limit, "bytes": _WINDOW_BYTES, "through": self._at_most(through)}
-        return await self._decoded(await self._reads.rows(_WINDOW, {"stream": self.stream, **bounds}))
+        return await self._decoded(await self._rows(after, limit, through, with_others=False))
 
-    async def events(self, through: int | None = None) -> AsyncIterator[RecordedEvent]:
-        """Yield the events up to the version `through` in order, holding no more than a window of them.
+    async def shown(
+        self, after: int = BEFORE_FIRST, limit: int = _WINDOW_EVENTS, *, with_others: bool = False
+    ) -> list[ShownEvent]:
+        """Return a window for people, which also has what this code can't decode.
+
+        Args:
+            after: the version to begin after.
+            limit: how many at the most.
+            with_others: whether events that another application wrote are wanted, too.
 
         Raises:
             StoreUnavailable: the database can't be reached.
-            UnknownEventType: newer code wrote one of them.
+        """
+        rows = await self._rows(after, limit, None, with_others=with_others)
+
+        def decoded() -> list[ShownEvent]:
+            return [shown(row, row[-1], self._event_types) for row in rows]
+
+        return await asyncio.to_thread(decoded) if _are_many(rows) else decoded()
+
+    async def events(
+        self, through: int | None = None, but: Collection[int] = frozenset()
+    ) -> AsyncIterator[RecordedEvent]:
+        """Yield the events up to the version `through` in order, holding no more than a window of them.
+
+        Args:
+            through: the version to end with, the last one when none is given.
+            but: versions to leave out, which are not even decoded: this code may not know them.
+
+        Raises:
+            StoreUnavailable: the database can't be reached.
+            UnknownEventType: newer code wrote one of them; `version` says which.
         """
         after, end = BEFORE_FIRST, self._at_most(through)
-        while after < end and (window := await self.window(after, through=end)):
-            for recorded in window:
+        while after < end and (rows := await self._rows(after, _WINDOW_EVENTS, end, with_others=False)):
+            for recorded in await self._decoded([row for row in rows if row[VERSION] not in but]):
                 yield recorded
-            after = window[-1].version
+            after = rows[-1][VERSION]
 
     async def latest(self, *kinds: Collection[type[Event]]) -> list[RecordedEvent]:
         """Return the last event of each of `kinds`, in the stream's order; one that is the last of two comes once.
@@ -193,8 +223,17 @@ class StreamEvents:
     def _at_most(self, version: int | None) -> int:
         return self.last_version if version is None else min(version, self.last_version)
 
+    async def _rows(self, after: int, limit: int, through: int | None, *, with_others: bool) -> list[Any]:
+        bounds = {"after": after, "limit": limit, "bytes": _WINDOW_BYTES, "through": self._at_most(through)}
+        return await self._reads.rows(_WINDOW, {"stream": self.stream, "with_others": with_others, **bounds})
+
     async def _decoded(self, rows: Sequence[Any]) -> list[RecordedEvent]:
-        if sum(len(row[_DATA]) for row in rows) > _DECODED_AT_ONCE:
+        if _are_many(rows):
             # On a thread: the event loop has other requests to answer.
             return await asyncio.to_thread(decode_rows, rows, self._event_types.decode)
         return decode_rows(rows, self._event_types.decode)
+
+
+def _are_many(rows: Sequence[Any]) -> bool:
+    """Whether to decode the rows takes more than some milliseconds."""
+    return sum(len(row[DATA]) for row in rows) > _DECODED_AT_ONCE

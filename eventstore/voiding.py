@@ -5,15 +5,20 @@ before gets a conflict. Nothing has to be looked up when a stream is loaded; a s
 that was believed then.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field, StringConstraints
 
 from domain.shared.events import Event
+from eventstore.errors import UnknownEventType
 from eventstore.records import StreamEvent
 
 T = TypeVar("T")
+
+Stored = tuple[int, str, int, bytes]
+"""The version, topic, class version and data of an event of a stream."""
+Decode = Callable[[str, int, bytes], Event]
 
 
 class EventVoided(Event):
@@ -31,6 +36,25 @@ def voided_versions(stream: Iterable[tuple[int, Event]]) -> frozenset[int]:
     """Return the versions to leave out of `stream`, pairs of version and event: the voided ones and those that void."""
     voiding = [(version, event) for version, event in stream if isinstance(event, EventVoided)]
     return frozenset(number for version, event in voiding for number in (version, event.version) if number is not None)
+
+
+def decoded_but_voided(stored: Sequence[Stored], decode: Decode) -> list[tuple[int, Event]]:
+    """Return what is to be folded of a stream, with versions; what is voided is not decoded: it may be unknown.
+
+    Raises:
+        UnknownEventType: this code does not know one that was not voided; `version` says which.
+    """
+    voiding = [event for event in stored if event[1] == EventVoided.TOPIC]
+    voided = voided_versions((event[0], decode(*event[1:])) for event in voiding) if voiding else frozenset()
+    folded = []
+    for version, topic, class_version, data in stored:
+        if version not in voided:
+            try:
+                folded.append((version, decode(topic, class_version, data)))
+            except UnknownEventType as error:
+                error.version = version
+                raise
+    return folded
 
 
 def without_voided(events: Sequence[T]) -> Sequence[T]:

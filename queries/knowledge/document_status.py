@@ -113,7 +113,7 @@ async def get_document(query: GetDocument, asking: Asking) -> Answer[DocumentVie
 async def _is_uploaded(document_id: UUID, asking: Asking) -> bool:
     """Whether the log has a document that the actor may see: the read model may not have reached its upload yet."""
     stream = await asking.streams.stream(asking.actor.tenant, DOCUMENT.stream(document_id))
-    events = await stream.window(limit=1)
+    events = await stream.shown(limit=1)
     first = events[0].event if events else None
     return isinstance(first, DocumentUploaded) and asking.actor.sees(first.owner, first.visibility)
 

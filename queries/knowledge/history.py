@@ -9,11 +9,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Typ
 
 from domain.knowledge.document import DOCUMENT, visible_document
 from domain.knowledge.entry import ENTRY, visible_entry
-from domain.shared.access import Actor, Permission
+from domain.shared.access import Actor, Permission, Visibility
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
 from eventstore.position import LogPosition
-from eventstore.records import RecordedEvent
+from eventstore.records import EventMetadata, JsonObject
+from eventstore.shown import ShownEvent
 from eventstore.stream_reader import BEFORE_FIRST, StreamEvents
 from queries.message import Answer, Asking, Page, Query
 from queries.paging import decode_cursor, encode_cursor
@@ -26,6 +27,13 @@ _KINDS: dict[str, tuple[AggregateType[Any], Callable[[Any, UUID, Actor], object]
 
 
 class HistoryItem(BaseModel):
+    """One event.
+
+    `unknown` says why this code can't read it, as after a newer release was taken back: `event_type` is its topic then,
+    and `data` is as stored. Its owner and those who see everything have the data, since what else newer code would have
+    decided about who sees them is not known.
+    """
+
     model_config = ConfigDict(frozen=True)
 
     version: int
@@ -36,6 +44,7 @@ class HistoryItem(BaseModel):
     recorded_at: datetime
     correlation_id: UUID
     causation_id: UUID | None
+    unknown: str | None = None
 
 
 class StateAt(BaseModel):
@@ -79,11 +88,13 @@ async def get_history(query: GetHistory, asking: Asking) -> Answer[Page[HistoryI
     after = BEFORE_FIRST
     if query.cursor is not None:
         (after,) = decode_cursor(query.cursor, _SORT, [TypeAdapter(int)])
-    stream = await _visible_stream(query.kind, query.aggregate_id, asking)
-    events = await stream.window(after, query.limit)
-    has_more = bool(events) and events[-1].version < stream.last_version
-    cursor = encode_cursor(_SORT, [events[-1].version]) if has_more else None
-    return Answer(Page([_item(recorded, stream.epoch) for recorded in events], cursor), stream.position, stream.epoch)
+    stream, owner = await _visible_stream(query.kind, query.aggregate_id, asking)
+    events = await stream.shown(after, query.limit)
+    last = events[-1].version if events else None
+    cursor = encode_cursor(_SORT, [last]) if last is not None and last < stream.last_version else None
+    sees_unknown = asking.actor.sees(owner, Visibility.PRIVATE)
+    items = [_item(event, stream.epoch, sees_unknown=sees_unknown) for event in events]
+    return Answer(Page(items, cursor), stream.position, stream.epoch)
 
 
 async def get_state_at(query: GetStateAt, asking: Asking) -> Answer[StateAt]:
@@ -91,17 +102,17 @@ async def get_state_at(query: GetStateAt, asking: Asking) -> Answer[StateAt]:
 
     Raises:
         EntryNotFound, DocumentNotFound: there is none that the actor may see now; another tenant's is none.
+        UnknownEventType: newer code wrote an event that was not voided; `version` says which.
     """
-    stream = await _visible_stream(query.kind, query.aggregate_id, asking)
+    stream, _ = await _visible_stream(query.kind, query.aggregate_id, asking)
     version = stream.last_version if query.version is None else min(query.version, stream.last_version)
     if query.at is not None:
         version = min(version, await stream.version_at(query.at))
     state: BaseModel | None = None
     evolve = _KINDS[query.kind][0].evolve
     voided = await stream.voided(through=version)
-    async for recorded in stream.events(through=version):
-        if recorded.version not in voided:
-            state = evolve(state, recorded.event)
+    async for recorded in stream.events(through=version, but=voided):
+        state = evolve(state, recorded.event)
     value = StateAt(version=max(version, 0), state=None if state is None else state.model_dump(mode="json"))
     return Answer(value, stream.position, stream.epoch)
 
@@ -117,25 +128,32 @@ def access_events(aggregate_type: AggregateType[Any]) -> Sequence[Sequence[type[
     ]
 
 
-async def _visible_stream(kind: str, aggregate_id: UUID, asking: Asking) -> StreamEvents:
-    """Return the stream of an aggregate that the actor may see as it is now, whatever it was before."""
+async def _visible_stream(kind: str, aggregate_id: UUID, asking: Asking) -> tuple[StreamEvents, str]:
+    """Return the stream and the owner of an aggregate that the actor may see as it is now, whatever it was before."""
     aggregate_type, require_visible = _KINDS[kind]
     stream = await asking.streams.stream(asking.actor.tenant, aggregate_type.stream(aggregate_id))
-    state: BaseModel | None = None
+    state: Any = None
     for recorded in await stream.latest(*access_events(aggregate_type)):
         state = aggregate_type.evolve(state, recorded.event)
     require_visible(state, aggregate_id, asking.actor)
-    return stream
+    return stream, state.owner
 
 
-def _item(recorded: RecordedEvent, epoch: str) -> HistoryItem:
+def _item(event: ShownEvent, epoch: str, *, sees_unknown: bool) -> HistoryItem:
+    metadata: EventMetadata = EventMetadata.__pydantic_validator__.validate_json(event.stored_metadata)
     return HistoryItem(
-        version=recorded.version,
-        position=str(LogPosition(epoch, recorded.position)),
-        event_type=type(recorded.event).__name__,
-        data=recorded.event.model_dump(mode="json"),
-        actor=recorded.metadata.actor,
-        recorded_at=recorded.recorded_at,
-        correlation_id=recorded.metadata.correlation_id,
-        causation_id=recorded.metadata.causation_id,
+        version=event.version or 0,
+        position=str(LogPosition(epoch, event.position)),
+        event_type=event.name,
+        data=_data(event) if event.unknown is None or sees_unknown else {},
+        actor=metadata.actor,
+        recorded_at=event.recorded_at,
+        correlation_id=metadata.correlation_id,
+        causation_id=metadata.causation_id,
+        unknown=event.unknown,
     )
+
+
+def _data(event: ShownEvent) -> JsonObject:
+    data = event.data
+    return data if isinstance(data, dict) else {"stored": data}
