@@ -1,13 +1,14 @@
 """Whether this process lives, and whether what it depends on answers."""
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from api.requests import ServicesOf
-from api.services import HealthCheck
+from api.services import HealthCheck, HealthWarning
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -15,10 +16,14 @@ _SECONDS = 2.0
 
 
 class Readiness(BaseModel):
-    """`ready`, or what is wrong with each dependency."""
+    """`ready`, or what is wrong with each dependency.
+
+    `warnings` are for operators: a process with some is as good as any other, and stays in rotation.
+    """
 
     status: str
     checks: dict[str, str]
+    warnings: dict[str, str]
 
 
 @router.get("/live")
@@ -33,9 +38,18 @@ async def ready(services: ServicesOf, response: Response) -> Readiness:
     results = await asyncio.gather(*(_check(services.health_checks[name]) for name in names))
     checks = dict(zip(names, results, strict=True))
     is_ready = all(result == "ok" for result in results)
+    warnings = {name: said for name, ask in services.health_warnings.items() if (said := await _warning(ask))}
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    return Readiness(status="ready" if is_ready else "not ready", checks=checks)
+    return Readiness(status="ready" if is_ready else "not ready", checks=checks, warnings=warnings)
+
+
+async def _warning(ask: HealthWarning) -> str | None:
+    """Return what there is to be said; a dependency that is away is the checks' to tell."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_SECONDS):
+            return await ask()
+    return None
 
 
 async def _check(check: HealthCheck) -> str:

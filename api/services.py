@@ -25,11 +25,14 @@ class UploadStore(Protocol):
 
 
 HealthCheck = Callable[[], Awaitable[None]]
+HealthWarning = Callable[[], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """`health_checks` are asked by name, each within a time limit; one that raises is not ready.
+
+    `health_warnings` are asked alike; a sentence that one returns is shown, and takes no process out of rotation.
 
     `is_metered` says whether anybody collects metrics.
     """
@@ -40,6 +43,7 @@ class Services:
     ids: Ids
     uploads: UploadStore
     health_checks: Mapping[str, HealthCheck]
+    health_warnings: Mapping[str, HealthWarning]
     max_body_bytes: int
     max_upload_bytes: int
     is_metered: bool

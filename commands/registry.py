@@ -30,8 +30,15 @@ from commands.operations.park_event import NoteParkedEvent, note_parked_event
 from commands.operations.projections import projection_handlers
 
 
-def build_handlers(rebuildable_projections: Collection[str]) -> dict[type[Command], Handler[Any]]:
-    """Return the handlers; `rebuildable_projections` are the names that an operator may ask to be rebuilt."""
+def build_handlers(
+    rebuildable_projections: Collection[str], reactors: Collection[str] = ()
+) -> dict[type[Command], Handler[Any]]:
+    """Return the handlers.
+
+    Args:
+        rebuildable_projections: the names that an operator may ask to be rebuilt.
+        reactors: the other projections' names; an operator may ask to skip an event of theirs or to try it again.
+    """
     return {
         CreateKnowledgeEntry: create_entry,
         CreateKnowledgeEntries: create_entries,
@@ -47,6 +54,6 @@ def build_handlers(rebuildable_projections: Collection[str]) -> dict[type[Comman
         ReprocessDocument: reprocess_document,
         DeleteDocument: delete_document,
         NoteParkedEvent: note_parked_event,
-        **projection_handlers(rebuildable_projections),
+        **projection_handlers(rebuildable_projections, reactors),
         **as_of_handlers(rebuildable_projections),
     }

@@ -44,15 +44,14 @@ with span as (
                 and not exists (select from unnest(i.tags[2:]) as o (tag)
                                 where (select u.position from varve.event_tags u where u.tenant = %(tenant)s
                                        and u.tag = o.tag and u.position = t.position limit 1) is null)
-                and (not %(only_ours)s or (select {is_ours} from varve.events e where e.position = t.position limit 1))
-                as matches
+{tagged_is_ours} as matches
          from varve.event_tags t
          where cardinality(i.tags) > 0 and t.tenant = %(tenant)s and t.tag = i.tags[1]
            and t.position > %(after)s::bigint and t.position <= span.upto
          order by t.tenant, t.tag, t.position limit %(candidates)s::bigint)
         union all
         (select e.position, e.topic,
-                (cardinality(i.topics) = 0 or e.topic = any (i.topics)) and (not %(only_ours)s or {is_ours})
+                (cardinality(i.topics) = 0 or e.topic = any (i.topics)){is_ours}
          from varve.events e
          where cardinality(i.tags) = 0 and (e.tenant, e.position) > (%(tenant)s, %(after)s::bigint)
            and (e.tenant, e.position) <= (%(tenant)s, span.upto)
@@ -76,7 +75,13 @@ left join lateral (
     cross join lateral (select * from varve.events e where e.position = p.position limit 1) found
 ) e on true
 order by e.position
-""".replace("{is_ours}", IS_OURS.format(tags="e.tags"))
+"""
+_IS_OURS = IS_OURS.format(tags="e.tags")
+_ANY = {"is_ours": "", "tagged_is_ours": ""}
+_OURS = {
+    "is_ours": f" and {_IS_OURS}",
+    "tagged_is_ours": f" and (select {_IS_OURS} from varve.events e where e.position = t.position limit 1)",
+}
 
 
 class MatchedEvent(NamedTuple):
@@ -124,12 +129,12 @@ class MatchedWindow:
 
 def search(connection: psycopg.Connection[Any], asked: Search) -> MatchedWindow:
     cursor = connection.cursor(row_factory=tuple_row, binary=True)
-    return _window(asked, cursor.execute(_WINDOW, _parameters(asked), prepare=True).fetchall())
+    return _window(asked, cursor.execute(_statement(asked), _parameters(asked), prepare=True).fetchall())
 
 
 async def search_async(connection: psycopg.AsyncConnection[Any], asked: Search) -> MatchedWindow:
     cursor = connection.cursor(row_factory=tuple_row, binary=True)
-    await cursor.execute(_WINDOW, _parameters(asked), prepare=True)
+    await cursor.execute(_statement(asked), _parameters(asked), prepare=True)
     return _window(asked, await cursor.fetchall())
 
 
@@ -161,6 +166,10 @@ def matches(item: BoundaryItem, topic: str, tags: Sequence[str]) -> bool:
     return (not item.topics or topic in item.topics) and set(item.tags) <= set(tags)
 
 
+def _statement(asked: Search) -> str:
+    return _WINDOW.format(**(_OURS if asked.only_ours else _ANY))
+
+
 def _parameters(asked: Search) -> dict[str, Any]:
     items = [
         {"number": number, "topics": list(item.topics), "tags": list(item.tags)}
@@ -175,7 +184,6 @@ def _parameters(asked: Search) -> dict[str, Any]:
         "candidates": asked.candidates,
         "sample": _SAMPLE,
         "leaves_out_voided": asked.leaves_out_voided,
-        "only_ours": asked.only_ours,
         "voiding": EventVoided.TOPIC,
     }
 

@@ -73,7 +73,9 @@ class ShownEvent:
 def shown(row: Sequence[Any], application: str | None, event_types: EventTypes) -> ShownEvent:
     """Return a row of the log, which begins with the columns of a window, as it is to be shown."""
     event, unknown = _decoded(row, application, event_types)
-    return ShownEvent(*row[:SIZE], application, event, unknown)
+    tenant, position, stream, version, topic, class_version, data, metadata, recorded_at = row[:SIZE]
+    stored = (tenant, position, stream, version, topic, class_version, data, metadata, recorded_at)
+    return ShownEvent(*stored, application, event, unknown)
 
 
 def _decoded(row: Sequence[Any], application: str | None, event_types: EventTypes) -> tuple[Event | None, str | None]:

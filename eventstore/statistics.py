@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from eventstore.applications import WRITTEN_BY
 from eventstore.position import LogPosition
 
 _HEAD = """
@@ -18,7 +19,7 @@ _SPAN = 50_000
 _IN_SPAN = "e.position > %(after)s and e.position <= %(upto)s and (%(tenant)s::text is null or e.tenant = %(tenant)s)"
 # A stream begins with version 0 or 1.
 _COUNTS = f"""
-select e.tenant, e.topic, (e.recorded_at at time zone 'UTC')::date, count(*),
+select e.tenant, e.topic || coalesce(' of ' || {WRITTEN_BY.format(tags="e.tags")}, ''), (e.recorded_at at time zone 'UTC')::date, count(*),
        sum(octet_length(e.data) + octet_length(e.metadata))::bigint,
        count(*) filter (where e.version = 0 or (e.version = 1 and not exists (
            select from varve.events z where z.tenant = e.tenant and z.stream = e.stream and z.version = 0)))
@@ -33,7 +34,10 @@ group by 1, 2 order by 3 desc limit %(longest)s
 
 @dataclass(slots=True)
 class LogStatistics:
-    """Counts of events by topic, tenant and day (UTC); `octets` are those of data and metadata."""
+    """Counts of events by topic, tenant and day (UTC); `octets` are those of data and metadata.
+
+    The topics of another application are followed by its name.
+    """
 
     head: LogPosition
     octets_on_disk: int

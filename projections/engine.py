@@ -36,6 +36,7 @@ from projections.leases import (
 )
 from projections.parking import Due, due
 from projections.shared_log import SharedLog
+from projections.unknown_events import skip_as_requested
 
 log = structlog.get_logger()
 
@@ -178,6 +179,7 @@ class Engine:
 
     async def _take(self, connection: Connection, share: Share, held: int) -> list[LaneLease]:
         """Take lanes that nobody holds, up to this worker's share, and end the sessions of whoever had them."""
+        await skip_as_requested(connection)
         most = max(0, share.lanes - held)
         late = await late_owners(connection, LEASE_SECONDS)
         taken = await acquire(

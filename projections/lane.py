@@ -54,6 +54,7 @@ from projections.metrics import batch_duration, batch_events
 from projections.parking import Aside, Parked, note_failed_again, park, parked, remove, skipped
 from projections.rebuilds import end_when_caught_up, pause
 from projections.shared_log import SharedLog
+from projections.unknown_events import is_left_out
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("varve.projections")
@@ -150,6 +151,8 @@ class Lane:
         self._blocked: set[str] = set()
         """The partitions of which something is parked."""
         self._skipped: frozenset[int] = frozenset()
+        self._left_out: set[int] = set()
+        """The positions of unknown events that operators voided or skipped, which this lane has met."""
         self._failures: dict[int, Aside] = {}
         """What has failed by itself since the lane began, by position."""
         self._parked_in_a_row = 0
@@ -267,8 +270,13 @@ class Lane:
             await self._look()
         if self.is_suspected:
             await self._isolate()
-        if self._is_building and self._position == 0 and self._can_fill:
-            await self._fill()
+        try:
+            if self._is_building and self._position == 0 and self._can_fill:
+                await self._fill()
+        except UnknownEvent as error:
+            await self._leave_out(error)
+            self._can_fill = True  # without the event
+            return True
         if self._is_filled and not self._is_indexed:
             await self._index()  # batches need them: what they do not find by an index, they look for in all rows
         self._note_stage(Stage(_READ_SECONDS))
@@ -276,6 +284,11 @@ class Lane:
             window = await _unless_hung(self._shared_log.window(self._position, self._wanted()), _HUNG_SECONDS)
         except UndecodableEvent as error:
             await self._pass_undecodable(error)
+            return True
+        except UnknownEvent as error:
+            await self._leave_out(error)
+            await self._write([], [], error.position)
+            self._position = error.position
             return True
         self._shared_log.note(self._lease.key, is_behind=window.is_full)
         if self._is_building and not window.is_full and self._end is None:
@@ -344,7 +357,8 @@ class Lane:
             return
         is_chosen = self._slot_range is not None
         is_by_stream = self._projection.partitioned_by() == "stream"
-        thinning = self._shared_log.thinning(self._projection.OVERWRITING if is_by_stream else (), self._skipped)
+        left_out = self._skipped | self._left_out
+        thinning = self._shared_log.thinning(self._projection.OVERWRITING if is_by_stream else (), left_out)
         courtesy = Courtesy()
 
         async def fold(events: Sequence[RecordedEvent]) -> None:
@@ -522,6 +536,20 @@ class Lane:
         await self._write([], aside, error.position)
         self._position = error.position
 
+    async def _leave_out(self, unknown: UnknownEvent) -> None:
+        """Do without an event that this code does not know, if an operator voided or skipped it.
+
+        That counts for a generation as of a past position, too, whenever it was done: there is no way to apply it.
+
+        Raises:
+            UnknownEvent: no operator did.
+        """
+        async with self._pool.connection() as connection:
+            if not await is_left_out(connection, self._projection.NAME, unknown.position):
+                raise unknown
+        log.warning("event.left_out", lane=self._lease.key, position=unknown.position, topic=unknown.topic)
+        self._left_out.add(unknown.position)
+
     async def _look(self) -> None:
         """Read what is parked and skipped, and retry what operators asked to be retried."""
         self._must_look = False
@@ -552,8 +580,9 @@ class Lane:
         for begin in range(0, len(positions), _RETRIED_AT_ONCE):
             some = positions[begin : begin + _RETRIED_AT_ONCE]
             try:
-                events = {event.position: event for event in await self._shared_log.at(some, self._lease.wanted)}
-            except UndecodableEvent as error:
+                wanted = [position for position in some if position not in self._skipped]
+                events = {event.position: event for event in await self._shared_log.at(wanted, self._lease.wanted)}
+            except (UndecodableEvent, UnknownEvent) as error:
                 await self._note_retry(partition, error.position, _name_of(error), _stack_of(error))
                 return
             for position in some:

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from eventstore.errors import UnknownEventType
+from eventstore.log import UnknownEvent
 from eventstore.log_filter import ANY_POSITION, LogFilter
 from eventstore.slots import SLOTS
 from projections.definition import Connection, Generation, Purpose
+from projections.unknown_events import LEFT_OUT
 
 LaneKey = tuple[str, int, int]
 """A projection, a generation and the lane's first slot."""
@@ -147,7 +148,10 @@ with free as (
       and (l.leased_until is null or l.leased_until < clock_timestamp())
       and (l.needs_topic is null
            or exists (select from unnest(%(topics)s::text[], %(versions)s::integer[]) as k (topic, version)
-                      where k.topic = l.needs_topic and k.version >= l.needs_version))
+                      where k.topic = l.needs_topic and k.version >= l.needs_version)
+           or {LEFT_OUT.format(projection="l.projection", position="l.needs_position")}
+           -- Older code does not say where; this code finds out.
+           or l.needs_position is null)
     -- What others who are here do not know, or may not know, is taken beyond the share.
     order by not (l.projection = any (%(alone)s) or l.needs_topic is not null), l.projection, l.generation desc,
              l.first_slot
@@ -159,7 +163,7 @@ with free as (
 )
 update varve.leases l
 set owner = %(owner)s, fence = l.fence + 1, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s),
-    needs_topic = null, needs_version = null, filled_to = null,
+    needs_topic = null, needs_version = null, needs_position = null, filled_to = null,
     -- An owner that is still named gave nothing back: it is gone, and was maybe ended by what is next in the log.
     losses = least(l.losses + coalesce(
         l.owner <> %(owner)s and (%(is_after_crash)s or free.position <= l.reached), false)::integer, 1000),
@@ -260,7 +264,9 @@ _CHECKPOINT = """
 select position from varve.newest_checkpoint(%(projection)s, %(generation)s, %(first_slot)s::smallint)
 """
 _NEEDS = f"""
-update varve.leases set needs_topic = %(topic)s, needs_version = %(version)s, owner = null, leased_until = null
+update varve.leases
+set needs_topic = %(topic)s, needs_version = %(version)s, needs_position = %(position)s,
+    owner = null, leased_until = null
 {_OWN}"""
 
 
@@ -290,6 +296,8 @@ async def acquire(
     is_after_crash: bool = False,
 ) -> list[LaneLease]:
     """Take lanes that nobody holds and that this code can run: it knows the definition and the next event.
+
+    An event that it does not know is no obstacle once an operator has voided or skipped it.
 
     Args:
         connection: as the projector.
@@ -423,9 +431,9 @@ async def note_progress(connection: Connection, lease: LaneLease, position: int)
     await connection.execute(_PROGRESS, _lane(lease) | {"position": position})
 
 
-async def leave_to_newer_code(connection: Connection, lease: LaneLease, unknown: UnknownEventType) -> None:
-    """Give the lane back, for a worker that knows the event that is next."""
-    wanted = {"topic": unknown.topic, "version": unknown.class_version}
+async def leave_to_newer_code(connection: Connection, lease: LaneLease, unknown: UnknownEvent) -> None:
+    """Give the lane back, for a worker that knows the event that is next, or for any once that is left out."""
+    wanted = {"topic": unknown.topic, "version": unknown.class_version, "position": unknown.position}
     await connection.execute(_NEEDS, _lane(lease) | wanted)
 
 

@@ -19,6 +19,12 @@ READ_MODELS: tuple[type[Projection], ...] = (
     SearchTextLeg,
     SearchVectorLeg,
 )
+REACTORS: tuple[type[Projection], ...] = (DocumentJobs, OperatorRequests)
+
+
+def reactors() -> frozenset[str]:
+    """Return the names of projections that have no rows to be read: they can't be rebuilt, and may stand or park."""
+    return frozenset(projection.NAME for projection in REACTORS)
 
 
 def rebuildable() -> frozenset[str]:

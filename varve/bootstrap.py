@@ -43,10 +43,11 @@ from projections.definition import Projection
 from projections.engine import Engine
 from projections.knowledge.document_jobs import JOB_KIND
 from projections.live import LiveReadModels
-from projections.registry import build_projections, rebuildable, topics_of_read_models
+from projections.registry import build_projections, reactors, rebuildable, topics_of_read_models
 from projections.search.sources import Contents, SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
+from projections.unknown_events import unknown_event
 from queries.bus import QueryBus
 from queries.cache import AnswerCache
 from queries.operations.gauges import LaneGauges
@@ -166,7 +167,7 @@ async def open_platform(
         yield Platform(
             settings=settings,
             commands=CommandBus(
-                handlers=build_command_handlers(rebuildable()),
+                handlers=build_command_handlers(rebuildable(), reactors()),
                 appender=appender,
                 aggregates=aggregates,
                 clock=SystemClock(),
@@ -216,6 +217,10 @@ async def open_api_services(
         async def redis_answers() -> None:
             await redis_client.ping()
 
+        async def read_models_stand() -> str | None:
+            async with platform.reader_pool.connection() as connection:
+                return await unknown_event(connection)
+
         yield Services(
             commands=platform.commands,
             queries=platform.queries,
@@ -223,6 +228,7 @@ async def open_api_services(
             ids=TimeOrderedIds(),
             uploads=_Uploads(platform.blobs),
             health_checks={"postgresql": postgres_answers, "redis": redis_answers},
+            health_warnings={"projections": read_models_stand},
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             is_metered=settings.otlp_endpoint is not None,

@@ -105,7 +105,10 @@ class RetryParkedEvents(_AboutProjection, Command):
 
 
 class SkipParkedEvent(_AboutProjection, Command):
-    """Do without the parked event at `position`, in this generation and in later ones."""
+    """Do without the event at `position`, in this generation and in later ones.
+
+    It is parked, or the projection's lanes stand at it because no running code knows it.
+    """
 
     PERMISSION: ClassVar[Permission] = Permission.OPERATIONS_MANAGE
 
@@ -116,8 +119,9 @@ class SkipParkedEvent(_AboutProjection, Command):
 class _Requests:
     """Knows which projections there are: code, not data, says that."""
 
-    def __init__(self, projections: Collection[str]) -> None:
+    def __init__(self, projections: Collection[str], reactors: Collection[str]) -> None:
         self._projections = projections
+        self._reactors = reactors
 
     async def rebuild(self, command: RebuildProjection, handling: Handling) -> Decision:
         plan = command.plan
@@ -152,15 +156,21 @@ class _Requests:
         return self._asked("skip", command.projection, event, handling)
 
     def _asked(self, category: str, projection: str, event: Event, handling: Handling) -> Decision:
-        if projection not in self._projections:
+        may_be_reactor = category in {"retry", "skip"}
+        if projection not in self._projections and not (may_be_reactor and projection in self._reactors):
             raise ProjectionNotFound(projection)
         request_id = handling.new_id()
         return Decision(request_id, [StreamDecision(f"{category}-{request_id}", 0, [event])])
 
 
-def projection_handlers(projections: Collection[str]) -> dict[type[Command], Handler[Any]]:
-    """Return the handlers of the commands about `projections`, the names that operators may use."""
-    requests = _Requests(projections)
+def projection_handlers(
+    projections: Collection[str], reactors: Collection[str] = ()
+) -> dict[type[Command], Handler[Any]]:
+    """Return the handlers of the commands about `projections`, the names that operators may use.
+
+    Those of `reactors` they may use for events that are to be skipped or tried again.
+    """
+    requests = _Requests(projections, reactors)
     return {
         RebuildProjection: requests.rebuild,
         SwapProjection: requests.swap,

@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 from domain.shared.access import Actor, Permission
+from eventstore.position import LogPosition
 from queries.message import Answer, Asking, Query, QueryHandler
-from queries.ports import Question, ReadModels
+from queries.ports import Question, ReadModels, Row
 from queries.tokens import with_token
 
 Alarm = Literal["paused", "needs_newer_code", "no_owner", "failing", "stalled", "parked"]
@@ -25,7 +26,7 @@ with each as (
            case when l.leased_until > now.time then l.rate else 0 end as rate, l.failures, l.error,
            varve.parked_count(l.projection, l.generation) as parked,
            g.pause_reason as paused, not g.is_indexed and c.position > 0 as is_being_indexed,
-           l.needs_topic || ' ' || l.needs_version as needs
+           l.needs_topic || ' ' || l.needs_version as needs, l.needs_position
     from varve.leases l join varve.generations g using (projection, generation)
     cross join lateral varve.newest_checkpoint(l.projection, l.generation, l.first_slot) c
     cross join (select varve.head() as head, clock_timestamp() as time) now
@@ -38,7 +39,7 @@ select projection, generation, status, purpose, lanes, first_slot, last_slot, po
        greatest(coalesce(extract(epoch from time - oldest_unapplied_at), 0), 0)::double precision as lag_seconds,
        round(rate::numeric, 1)::double precision as rate, owner, renewed_at, advanced_at,
        extract(epoch from time - advanced_at)::double precision as checkpoint_age, failures, error, parked, paused,
-       needs,
+       needs, needs_position,
        case when status in ('retired', 'kept') then null
             when paused is not null then 'paused'
             when needs is not null then 'needs_newer_code'
@@ -72,7 +73,8 @@ class LaneView(BaseModel):
         failures: how often in a row its batch has failed, with `error`.
         parked: events that the whole generation has put aside, those that wait behind others among them.
         paused: why no worker runs it.
-        needs: the event that only newer code knows.
+        needs: the type and version of the event that no running code knows, and that the lane stands at.
+        needs_position: where that event is in the log, for `varve events void` and `varve projections skip`.
         alarm: what an operator should look at: the first of `ALARMS` that is so. `stalled` is a lane behind the log
             that has not moved for as long as the setting `alarm_seconds` says, though a worker holds it.
     """
@@ -101,6 +103,7 @@ class LaneView(BaseModel):
     parked: int
     paused: str | None
     needs: str | None
+    needs_position: str | None
     alarm: Alarm | None
 
 
@@ -123,4 +126,9 @@ def projections_handler(alarm_seconds: float) -> QueryHandler[ListProjections, A
 async def read_lanes(read_models: ReadModels, actor: Actor, epoch: str, alarm_seconds: float) -> list[LaneView]:
     """Return every lane of every generation, with positions as tokens of `epoch`; nothing of it is a tenant's."""
     reading = await read_models.read(actor, Question((), _SQL, {"alarm_seconds": alarm_seconds}))
-    return [LaneView(**with_token(row, epoch)) for row in reading.rows]
+    return [LaneView(**_with_tokens(row, epoch)) for row in reading.rows]
+
+
+def _with_tokens(row: Row, epoch: str) -> Row:
+    needs = row["needs_position"]
+    return with_token(row, epoch) | {"needs_position": None if needs is None else str(LogPosition(epoch, needs))}

@@ -8,9 +8,10 @@ import typer
 
 from eventstore.epochs import read_epochs
 from eventstore.log import LogReader
-from eventstore.log_filter import LogFilter
+from eventstore.log_filter import APPLICATION, LogFilter
 from eventstore.position import LogPosition, parse_position
-from eventstore.records import RecordedEvent
+from eventstore.shown import ShownEvent, shown
+from eventstore.stream_reader import BEFORE_FIRST
 from varve.bootstrap import event_types
 from varve.cli.events_states import diff, opened_stream, state
 from varve.cli.events_stats import stats
@@ -40,66 +41,84 @@ def tail(
     follow: Annotated[bool, typer.Option("--follow", help="Go on as events come, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the log in its one order, each event on a line."""
+    """Print the log in its one order, each event on a line.
+
+    An event of another application, or one that this code doesn't know, is shown as it is stored, and marked.
+    """
     settings = log_settings()
-    wanted = LogFilter(topics=frozenset() if topic is None else frozenset({topic}), tenant=tenant)
+    wanted = LogFilter(topics=frozenset() if topic is None else frozenset({topic}), tenant=tenant, with_others=True)
 
     async def run() -> None:
-        async for recorded, epoch in _log(settings, after, wanted, follow=follow):
-            _show_event(recorded, epoch, as_json=as_json)
+        async for event, epoch in _log(settings, after, wanted, follow=follow):
+            _show_event(event, epoch, as_json=as_json)
 
     asyncio.run(run())
 
 
 @app.command("show")
 def show_stream(stream: Stream, *, tenant: OfTenant = "demo", as_json: AsJson = False) -> None:
-    """Print the events of one stream, oldest first."""
+    """Print the events of one stream, oldest first; as `tail` does those that this code can't read."""
     settings = log_settings()
 
     async def run() -> None:
         async with opened_stream(settings, tenant, stream) as opened:
-            async for recorded in opened.events():
-                _show_event(recorded, opened.epoch, as_json=as_json)
+            after = BEFORE_FIRST
+            while events := await opened.shown(after, with_others=True):
+                for event in events:
+                    _show_event(event, opened.epoch, as_json=as_json)
+                after = int(events[-1].version or 0)
 
     asyncio.run(run())
 
 
 async def _log(
     settings: Settings, token: str | None, wanted: LogFilter, *, follow: bool
-) -> AsyncIterator[tuple[RecordedEvent, str]]:
+) -> AsyncIterator[tuple[ShownEvent, str]]:
     """Yield the log after a position; windows of bounded size, none of them in a long transaction."""
-    reader = LogReader(event_types())
+    known = event_types()
+    reader = LogReader(known)
     async with open_log(settings) as connection:
         after = 0 if token is None else parse_position(token, await read_epochs(connection))
         while True:
-            window = await reader.window(connection, after, _WINDOW, wanted)
-            for recorded in window.events:
-                yield recorded, window.epoch
-            after = window.scanned_to
-            if window.is_full:
+            fetched = await reader.fetch(connection, after, _WINDOW, wanted)
+            for row in fetched.rows:
+                yield shown(row, row[APPLICATION], known), fetched.epoch
+            after = fetched.scanned_to
+            if after < fetched.head:
                 continue
             if not follow:
                 return
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _show_event(recorded: RecordedEvent, epoch: str, *, as_json: bool) -> None:
-    event: dict[str, Any] = {
-        "position": str(LogPosition(epoch, recorded.position)),
-        "tenant": recorded.tenant,
-        "stream": recorded.stream,
-        "version": recorded.version,
-        "topic": recorded.event.TOPIC,
-        "recorded_at": recorded.recorded_at.isoformat(),
-        "actor": recorded.metadata.actor,
-        "data": recorded.event.model_dump(mode="json"),
-        "metadata": recorded.metadata.model_dump(mode="json"),
-    }
+def _show_event(event: ShownEvent, epoch: str, *, as_json: bool) -> None:
+    position = str(LogPosition(epoch, event.position))
     if as_json:
-        show_json(event)
+        show_json(_as_json(event, position))
         return
-    name = type(recorded.event).__name__
-    place = f"{recorded.stream}@{recorded.version}"
+    place = f"{event.stream}@{event.version}"
+    mark = "" if event.unknown is None else f"  unknown: {event.unknown}"
     show(
-        f"{event['position']:<20}  {event['recorded_at']}  {recorded.tenant:<12}  {name:<28}  {place}  {event['actor']}"
+        f"{position:<20}  {event.recorded_at.isoformat()}  {event.tenant:<12}  {event.name:<28}  {place}  "
+        f"{event.actor}{mark}"
     )
+
+
+def _as_json(event: ShownEvent, position: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "position": position,
+        "tenant": event.tenant,
+        "stream": event.stream,
+        "version": event.version,
+        "topic": event.topic,
+        "class_version": event.class_version,
+        "recorded_at": event.recorded_at.isoformat(),
+        "actor": event.actor,
+        "data": event.data,
+        "metadata": event.metadata,
+    }
+    if event.application is not None:
+        fields["application"] = event.application
+    if event.unknown is not None:
+        fields["unknown"] = event.unknown
+    return fields

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from eventsourcing.application import AggregateNotFoundError
 
+from eventstore.errors import EventStoreError, UnknownEventType
 from eventstore.persistence import acting_for
 from eventstore.stream_reader import BEFORE_FIRST, StreamEvents, TenantStreams
 from varve.bootstrap import event_types, open_application
@@ -20,13 +22,32 @@ from varve.settings import Settings
 _MOMENT = "A version (3) or a time (2026-11-21T09:00:00Z)"
 
 
+@dataclass(eq=False)
+class UnappliableEvent(EventStoreError):
+    """An aggregate has an event that this code does not know: it has no state from there on."""
+
+    stream: str
+    version: int
+    reason: str
+
+    def __str__(self) -> str:
+        before = f"`--at {self.version - 1}` is the newest state before it" if self.version > 1 else "none is before it"
+        return (
+            f"{self.stream} has no state from its event {self.version} on: {self.reason}. {before}; "
+            f"`varve events show` prints the event, and `varve events void` leaves it out."
+        )
+
+
 def state(
     stream: Stream,
     *,
     at: Annotated[str | None, typer.Option(help=f"{_MOMENT}; now, if absent.")] = None,
     tenant: OfTenant = "demo",
 ) -> None:
-    """Print an aggregate's state at any version or time, folded from its events."""
+    """Print an aggregate's state at any version or time, folded from its events.
+
+    It ends with an error at an event that this code does not know: a state without it never was.
+    """
     settings = log_settings()
     found = _state(settings, tenant, stream, _version_at(settings, tenant, stream, at))
     show_json({"stream": stream, "version": found.version, "state": found.state})
@@ -108,9 +129,14 @@ def _state(settings: Settings, tenant: str, stream: str, version: int | None) ->
             raise typer.BadParameter("a stream's name begins with entry- or document-")
         if version == 0:
             return _StateAt(0, None)
-        found = application.repository.get(
-            stream, version=version, projector_func=application.projector(aggregate_type)
-        )
+        try:
+            found = application.repository.get(
+                stream, version=version, projector_func=application.projector(aggregate_type)
+            )
+        except UnknownEventType as error:
+            raise UnappliableEvent(stream, error.version or 0, str(error)) from error
+        except AggregateNotFoundError as error:
+            raise typer.BadParameter(f"Varve wrote no event of {stream} in tenant {tenant}") from error
     return _StateAt(found.version, None if found.state is None else found.state.model_dump(mode="json"))
 
 

@@ -73,13 +73,16 @@ def retry(
 
 def skip(
     name: ProjectionName,
-    position: Annotated[str, typer.Argument(help="Of the event, as `varve projections parked` shows it.")],
+    position: Annotated[str, typer.Argument(help="Of the event, as `varve projections parked` or `list` shows it.")],
     *,
     reason: Annotated[str, typer.Option(help="Why; kept in the log.")],
     tenant: Tenant = "demo",
     user: User = "operator",
 ) -> None:
-    """Do without a parked event, also in later generations."""
+    """Do without an event that is parked, or that no running code knows and lanes stand at; also in later generations.
+
+    It is of one projection, reactors too; `varve events void` has all of them do without the event.
+    """
     asyncio.run(_ask(name, "skips", {"position": position, "reason": reason}, tenant, user))
     console.print(f"[green]{name} does without {position}[/green]")
 

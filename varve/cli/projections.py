@@ -75,5 +75,6 @@ def _trouble(lane: dict[str, Any]) -> str:
     if lane["paused"]:
         return f"paused: {lane['paused']}"
     if lane["needs"]:
-        return f"needs newer code: {lane['needs']}"
+        where = f" at {lane['needs_position']}: void it, skip it or" if lane["needs_position"] else ":"
+        return f"stands at the unknown event {lane['needs']}{where} run newer code"
     return lane["error"] or ""
