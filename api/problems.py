@@ -69,7 +69,10 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
 
 _BY_CODE = {error.__name__: status for error, status in STATUSES.items()}
 _RETRY_SECONDS = "1"
-_NEWER_CODE = "A newer version of Varve wrote an event of it, and this process can't read it yet. Try again."
+_NEWER_CODE = (
+    "Another version of Varve wrote an event of it, and this process can't read it. Try again; if that goes on, "
+    "no version that reads it runs, and an operator can void the event."
+)
 _UNAVAILABLE: dict[type[EventStoreError], str] = {
     StoreUnavailable: "The database can't be reached. Send the same request with the same Idempotency-Key again.",
     UnknownEventType: _NEWER_CODE,
@@ -137,7 +140,10 @@ async def _store_failed(_: Request, error: Any) -> JSONResponse:
     status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         log.warning("request.unavailable", error=repr(error))
-        return problem(status, kebab(type(error).__name__), _UNAVAILABLE[type(error)], {"Retry-After": _RETRY_SECONDS})
+        headers, members = {"Retry-After": _RETRY_SECONDS}, None
+        if isinstance(error, UnknownEventType):
+            members = {"topic": error.topic, "class_version": error.class_version, "version": error.version}
+        return problem(status, kebab(type(error).__name__), _UNAVAILABLE[type(error)], headers, members)
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request.failed", exc_info=error)
     return problem(status, kebab(type(error).__name__), (type(error).__doc__ or "").strip())

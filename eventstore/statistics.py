@@ -19,7 +19,8 @@ _SPAN = 50_000
 _IN_SPAN = "e.position > %(after)s and e.position <= %(upto)s and (%(tenant)s::text is null or e.tenant = %(tenant)s)"
 # A stream begins with version 0 or 1.
 _COUNTS = f"""
-select e.tenant, e.topic || coalesce(' of ' || {WRITTEN_BY.format(tags="e.tags")}, ''), (e.recorded_at at time zone 'UTC')::date, count(*),
+select e.tenant, e.topic || coalesce(' of ' || {WRITTEN_BY.format(tags="e.tags")}, ''),
+       (e.recorded_at at time zone 'UTC')::date, count(*),
        sum(octet_length(e.data) + octet_length(e.metadata))::bigint,
        count(*) filter (where e.version = 0 or (e.version = 1 and not exists (
            select from varve.events z where z.tenant = e.tenant and z.stream = e.stream and z.version = 0)))

@@ -42,7 +42,7 @@ async def test_an_event_of_newer_code_is_named(appender: Appender, writer_pool):
     older = EventTypes(type(created()))
     with pytest.raises(UnknownEventType) as unknown:
         await AggregateRepository(writer_pool, PydanticMapper(older)).load(ENTRY, "acme", ENTRY_ID)
-    assert vars(unknown.value) == {"topic": "knowledge.KnowledgeEntryDeleted", "class_version": 1}
+    assert vars(unknown.value) == {"topic": "knowledge.KnowledgeEntryDeleted", "class_version": 1, "version": 2}
 
 
 async def test_a_newer_version_of_an_event_is_named(appender: Appender, repository, admin):
