@@ -1,0 +1,93 @@
+"""The tools of the log at events that this code does not know: they print them, and name the one that ends a state."""
+
+import asyncio
+import json
+
+import pytest
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.utils import Environment
+
+from domain.knowledge.entry import ENTRY
+from eventstore.append import open_appender
+from eventstore.mapper import PydanticMapper
+from eventstore.persistence import VarveFactory
+from tests.builders.appends import append_of
+from tests.builders.entries import ENTRY_ID, created
+from tests.builders.unknown_events import UNKNOWN, append_unknown, token_of
+from tests.fixtures.command_line import run_varve
+from varve.bootstrap import event_types
+
+STREAM = ENTRY.stream(ENTRY_ID)
+
+
+@pytest.fixture
+def varve(settings):
+    async def run(*arguments: str):
+        return await run_varve(settings, "events", *arguments, VARVE_REDIS_URL="unix:///nowhere", COLUMNS="200")
+
+    return run
+
+
+@pytest.fixture
+def items(varve):
+    async def run(*arguments: str):
+        code, output, said = await varve(*arguments)
+        assert code == 0, said
+        return [json.loads(line) for line in output.splitlines()]
+
+    return run
+
+
+@pytest.fixture
+async def unknown(settings, admin):
+    """An entry with an event that nobody knows, one whose data is no JSON, and one of another application."""
+    async with open_appender(settings.role_url("varve_writer"), PydanticMapper(event_types())) as appender:
+        await appender.append(append_of({STREAM: [created(name="Clay")]}))
+    position = await append_unknown(admin, stream=STREAM)
+    await append_unknown(admin, created().TOPIC, 99, stream="entry-other", data=b"\xff no JSON")
+
+    def write() -> None:
+        environment = {"VARVE_WRITER_DATABASE_URL": settings.role_url("varve_writer"), "VARVE_TENANT": "acme"}
+        factory = VarveFactory(Environment("Kennel", environment))
+        factory.application_recorder().insert_events([StoredEvent("fido", 1, created().TOPIC, b'{"bark":1}')])
+        factory.close()
+
+    await asyncio.to_thread(write)
+    return position
+
+
+async def test_tail_and_show_print_them_as_stored_and_marked(items, varve, unknown):
+    first, pinned, newer, foreign = await items("tail", "--json")
+    assert "unknown" not in first
+    assert (pinned["topic"], pinned["class_version"], pinned["data"]) == (UNKNOWN, 1, {"pin": "red"})
+    assert pinned["unknown"] == f"this code knows no event type {UNKNOWN}, which newer code has stored"
+    assert (newer["class_version"], newer["data"]) == (99, "\\xff no JSON")
+    assert (foreign["application"], foreign["data"]) == ("kennel", {"bark": 1})
+    assert await items("show", STREAM, "--tenant", "acme", "--json") == [first, pinned]
+    assert await items("show", "kennel-fido", "--tenant", "acme", "--json") == [foreign]
+    code, output, _ = await varve("tail")
+    assert (code, [UNKNOWN in line and "unknown: " in line for line in output.splitlines()]) == (
+        0,
+        [False, True, False, False],
+    )
+
+
+async def test_a_state_ends_at_one_and_goes_on_when_it_is_voided(items, varve, unknown, admin):
+    for arguments in (("state", STREAM), ("diff", STREAM, "--from", "1"), ("state", STREAM, "--at", "2")):
+        code, output, said = await varve(*arguments, "--tenant", "acme")
+        assert (code, output) == (1, "")
+        assert f"{STREAM} has no state from its event 2 on" in said
+        assert "Traceback" not in said
+    (before,) = await items("state", STREAM, "--tenant", "acme", "--at", "1")
+    assert before["state"]["name"] == "Clay"
+    await items("void", await token_of(admin, unknown), "--tenant", "acme", "--reason", "nobody knows it", "--json")
+    (now,) = await items("state", STREAM, "--tenant", "acme")
+    assert (now["version"], now["state"]) == (3, before["state"])
+    (counted,) = await items("stats", "--json")
+    assert counted["by_type"][UNKNOWN] == counted["by_type"][f"{created().TOPIC} of kennel"] == 1
+
+
+async def test_a_stream_that_another_application_wrote_has_no_state_here(varve, unknown):
+    code, _, said = await varve("state", "entry-00000000-0000-0000-0000-000000000001", "--at", "1", "--tenant", "acme")
+    assert code == 2
+    assert "Traceback" not in said
