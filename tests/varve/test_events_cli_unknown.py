@@ -80,9 +80,13 @@ async def test_a_state_ends_at_one_and_goes_on_when_it_is_voided(items, varve, u
         assert "Traceback" not in said
     (before,) = await items("state", STREAM, "--tenant", "acme", "--at", "1")
     assert before["state"]["name"] == "Clay"
-    await items("void", await token_of(admin, unknown), "--tenant", "acme", "--reason", "nobody knows it", "--json")
+    wrong = [await token_of(admin, position) for position in (unknown, unknown + 1)]
+    voided = await items("void", *wrong, "--reason", "nobody knows it", "--json")
+    assert [each["topic"] for each in voided] == [UNKNOWN, created().TOPIC]
     (now,) = await items("state", STREAM, "--tenant", "acme")
     assert (now["version"], now["state"]) == (3, before["state"])
+    code, _, said = await varve("void", await token_of(admin, 1_000), "--reason", "nothing is there")
+    assert (code, "there is no event at" in said) == (1, True)
     (counted,) = await items("stats", "--json")
     assert counted["by_type"][UNKNOWN] == counted["by_type"][f"{created().TOPIC} of kennel"] == 1
 
