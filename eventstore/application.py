@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import ClassVar, Generic, TypeVar
 
 import structlog
-from eventsourcing.application import Application, Repository
+from eventsourcing.application import AggregateNotFoundError, Application, Repository
 from eventsourcing.domain import DomainEventProtocol, EventSourcingError
 from eventsourcing.persistence import EventStore, Recording
 from eventsourcing.utils import Environment, EnvType
@@ -62,6 +62,19 @@ class VarveApplication(Application[str]):
     def projector(self, aggregate_type: AggregateType[S]) -> "Projector[S]":
         """Return what `repository.get(stream, projector_func=…)` and `take_snapshot` want."""
         return Projector(aggregate_type)
+
+    def aggregate(
+        self, aggregate_type: AggregateType[S], stream: str, version: int | None = None
+    ) -> Versioned[S] | None:
+        """Return the aggregate at `version`, or as it is now; None when it has no events by then.
+
+        Raises:
+            UnknownEventType: newer code wrote an event that was not voided; `version` says which.
+        """
+        try:
+            return self.repository.get(stream, version=version, projector_func=self.projector(aggregate_type))
+        except AggregateNotFoundError:
+            return None
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
         """Return the environment; whatever the process's own says, what is saved here is Varve's."""

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from eventsourcing.application import AggregateNotFoundError
 
 from eventstore.errors import EventStoreError, UnknownEventType
 from eventstore.persistence import acting_for
@@ -130,13 +129,11 @@ def _state(settings: Settings, tenant: str, stream: str, version: int | None) ->
         if version == 0:
             return _StateAt(0, None)
         try:
-            found = application.repository.get(
-                stream, version=version, projector_func=application.projector(aggregate_type)
-            )
+            found = application.aggregate(aggregate_type, stream, version)
         except UnknownEventType as error:
             raise UnappliableEvent(stream, error.version or 0, str(error)) from error
-        except AggregateNotFoundError as error:
-            raise typer.BadParameter(f"Varve wrote no event of {stream} in tenant {tenant}") from error
+    if found is None:
+        raise typer.BadParameter(f"Varve wrote no event of {stream} in tenant {tenant}")
     return _StateAt(found.version, None if found.state is None else found.state.model_dump(mode="json"))
 
 
