@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib import metadata
 
+from workers.normal_form import MOST_MARKS, Form, marks, normalized
+
 # PostgreSQL's `english` stop words: src/backend/snowball/stopwords/english.stop, PostgreSQL 18.
 _STOP_WORDS = frozenset(
     """
@@ -30,10 +32,14 @@ _UNSPACED = (
 )
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 # Soft hyphen, (non-)joiners, word joiner, byte order mark, variation selectors: they show nothing and part no words.
+_INVISIBLES = frozenset("\u00ad\u200c\u200d\u2060\ufeff") | {
+    chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+}
 _INVISIBLE = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _MARK_PLANES = range(0x300, 0x20000)  # where Unicode keeps combining marks, variation selectors apart
 _DOTTED_CAPITAL_I = "\u0130"  # the one character whose lower case is longer than itself
 
+_MOST_GROWTH, _FREE_GROWTH = 1.5, 32  # of a text in characters by NFKC
 _LONGEST_TERM = 64
 _DIGEST_LENGTH = 16
 _MOST_BEGINNINGS = 12
@@ -45,20 +51,21 @@ class TextAnalyzer:
 
     Text is normalised (NFKC), lower-cased and cut into words. English stop words are dropped and words stemmed
     (Snowball's `english`); words with digits stay as they are. A run of a script without spaces gives each character
-    and each pair of neighbours. A word longer than 64 characters is cut and ends in a digest of the whole.
+    and each pair of neighbours. A word longer than 64 characters is cut and ends in a digest of the whole. A text that
+    NFKC would make half as long again keeps its characters (NFC): some of them stand for eighteen.
     """
 
     @property
     def identity(self) -> str:
         """What changes whenever the same text may give other terms; an index generation carries it."""
         stemmer = metadata.version("snowballstemmer")
-        return f"english-unspaced@1+snowball{stemmer}+unicode{unicodedata.unidata_version}"
+        return f"english-unspaced@2+snowball{stemmer}+unicode{unicodedata.unidata_version}"
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of `text` in order, repeated as often as they occur."""
         if text.isascii():
             return [term for word in _ASCII_WORD.findall(text.lower()) if (term := _english_term(word)) is not None]
-        return [term for term, _, _ in _terms_of(_lowered(_normalized(text)))]
+        return [term for term, _, _ in _terms_of(_lowered(_normalized(text)[1]))]
 
     def spans_of(self, terms: Collection[str], text: str) -> list[tuple[int, int]]:
         """Return (start, end) of each of `terms` in `text`: character offsets into it as it was given."""
@@ -100,8 +107,13 @@ def _words_from(beginning: str, lowered: str) -> Iterator[tuple[str, tuple[int, 
         start = lowered.find(beginning, end)
 
 
-def _normalized(text: str) -> str:
-    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+def _normalized(text: str) -> tuple[Form, str]:
+    """Return the form that the text is analysed in, and the text in it without its invisible characters."""
+    visible = _INVISIBLE.sub("", text)
+    compatible = normalized("NFKC", visible)
+    if len(compatible) <= len(visible) * _MOST_GROWTH + _FREE_GROWTH:
+        return "NFKC", compatible
+    return "NFC", normalized("NFC", visible)
 
 
 def _lowered(normalized: str) -> str:
@@ -127,9 +139,10 @@ def _grams(text: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
 
 @cache
 def _run_pattern() -> re.Pattern[str]:
-    marks = _combining_marks()
+    combining = _combining_marks()
     spaced = rf"[^\W_{_UNSPACED}]"
-    return re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|{spaced}(?:{spaced}|[{marks}])*")
+    # Possessive: `re` would keep a way back from each character of a word of a million.
+    return re.compile(rf"(?P<unspaced>[{_UNSPACED}]++)|{spaced}(?:{spaced}++|[{combining}]++)*+")
 
 
 def _combining_marks() -> str:
@@ -138,18 +151,20 @@ def _combining_marks() -> str:
     return "".join(character for character in characters if unicodedata.category(character).startswith("M"))
 
 
-@lru_cache(maxsize=131_072)
 def _english_term(word: str) -> str | None:
     """Return the term of a lower-cased word, or None for a stop word."""
+    return _short_term(word) if len(word) <= _LONGEST_TERM else _bounded(word)
+
+
+@lru_cache(maxsize=131_072)
+def _short_term(word: str) -> str | None:
     if word in _STOP_WORDS:
         return None
-    bounded = _bounded(word)
-    return _stem(bounded) if bounded.isalpha() and len(word) <= _LONGEST_TERM else bounded
+    return _stem(word) if word.isalpha() else word
 
 
 def _bounded(word: str) -> str:
-    if len(word) <= _LONGEST_TERM:
-        return word
+    """Return a term of a word that is too long to be one; it is not cached, since it may be a million characters."""
     digest = hashlib.blake2b(word.encode(), digest_size=_DIGEST_LENGTH // 2).hexdigest()
     return word[: _LONGEST_TERM - _DIGEST_LENGTH] + digest
 
@@ -175,39 +190,44 @@ def _stem(word: str) -> str:
 
 def _aligned(text: str) -> tuple[str, list[int], list[int]]:
     """Return the normalised, lower-cased text and, for each of its characters, where it starts and ends in `text`."""
-    plain = unicodedata.is_normalized("NFKC", text) and _INVISIBLE.search(text) is None
-    if plain:
+    form, whole = _normalized(text)
+    if whole == text:
         return _lowered(text), list(range(len(text))), list(range(1, len(text) + 1))
-    normalized: list[str] = []
+    parts: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
-    for start, end, characters in _groups(text):
-        normalized.append(characters)
+    for start, end, characters in _groups(text, form):
+        parts.append(characters)
         starts.extend([start] * len(characters))
         ends.extend([end] * len(characters))
-    return _lowered("".join(normalized)), starts, ends
+    return _lowered("".join(parts)), starts, ends
 
 
-def _groups(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield (start, end, normal form) of the smallest parts of `text` that normalise independently of each other."""
-    start, group = 0, ""
+def _groups(text: str, form: Form) -> Iterator[tuple[int, int, str]]:
+    """Yield (start, end, normal form) of the smallest parts of `text` that normalise independently of each other.
+
+    A group has 32 marks in a row at the most, as many as are put in order together.
+    """
+    start, group, marks_in_row = 0, "", 0
+    combining = marks()
     for position, character in enumerate(text):
-        if group and _INVISIBLE.match(character) is None and not _joins(group, character):
-            yield start, position, unicodedata.normalize("NFKC", group)
+        if character in _INVISIBLES:
+            start = start if group else position + 1
+            continue
+        is_mark = character in combining
+        if group and not (marks_in_row < MOST_MARKS if is_mark else _joins(group, character, form)):
+            yield start, position, unicodedata.normalize(form, group)
             start, group = position, ""
-        if _INVISIBLE.match(character) is None:
-            group += character
-        elif not group:
-            start = position + 1
+            marks_in_row = 0
+        group += character
+        marks_in_row = marks_in_row + 1 if is_mark else 0
     if group:
-        yield start, len(text), unicodedata.normalize("NFKC", group)
+        yield start, len(text), unicodedata.normalize(form, group)
 
 
-def _joins(group: str, character: str) -> bool:
-    """Whether `character` may reorder or compose with `group`, so that the two must be normalised together."""
+def _joins(group: str, character: str, form: Form) -> bool:
+    """Whether `character`, no mark, may compose with `group`, so that the two must be normalised together."""
     if character.isascii():
         return False
-    if unicodedata.combining(unicodedata.normalize("NFKD", character)[0]):
-        return True
-    apart = unicodedata.normalize("NFKC", group) + unicodedata.normalize("NFKC", character)
-    return unicodedata.normalize("NFKC", group + character) != apart
+    apart = unicodedata.normalize(form, group) + unicodedata.normalize(form, character)
+    return unicodedata.normalize(form, group + character) != apart

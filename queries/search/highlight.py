@@ -1,5 +1,6 @@
 """Chooses the stretch of a passage that shows best why it was found."""
 
+from bisect import bisect_right
 from collections.abc import Collection
 
 from domain.shared.text import Analyzer
@@ -12,16 +13,23 @@ _LEAD = 40
 def highlight(text: str, terms: Collection[str], analyzer: Analyzer) -> Highlight:
     """Return the stretch of `text`, about 240 characters, in which most of `terms` stand; its start if none does."""
     spans = _merged(analyzer.spans_of(terms, text))
-    best_start, best_spans = 0, [span for span in spans if span[1] <= _WIDTH]
-    for index, (start, _) in enumerate(spans):
-        inside = [span for span in spans[index:] if span[1] <= start + _WIDTH]
-        if len(inside) > len(best_spans):
-            best_start, best_spans = start, inside
+    best_start, best_spans = _fullest(spans)
     best_start = _word_start(text, best_start)
     end = min(len(text), max(best_start + _WIDTH, best_spans[-1][1] if best_spans else 0))
     return Highlight(
         text=text[best_start:end], spans=[(start - best_start, stop - best_start) for start, stop in best_spans]
     )
+
+
+def _fullest(spans: list[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
+    """Return where a stretch with the most spans starts, the text's beginning or one of them, and which those are."""
+    ends = [end for _, end in spans]
+    best_start, first, last = 0, 0, bisect_right(ends, _WIDTH)
+    for index, (start, _) in enumerate(spans):
+        beyond = bisect_right(ends, start + _WIDTH)
+        if beyond - index > last - first:
+            best_start, first, last = start, index, beyond
+    return best_start, spans[first:last]
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

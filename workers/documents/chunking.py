@@ -11,15 +11,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from domain.shared.text import Tokenizer
+from workers.documents.allowance import Allowance
 from workers.documents.document import Block, BlockKind, ParsedDocument
 
 SPECIAL_TOKENS = 2
 """What the model adds to every input, [CLS] and [SEP]: they count towards its limit."""
 
 _SMALLEST_LIMIT = 16
-_CHARACTERS_PER_TOKEN = 16
+CHARACTERS_PER_TOKEN = 16
+"""A passage has no more characters than this for each token that the model reads, whatever the tokenizer counts."""
 _JOINER = "\u200d"
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[”’」』）】\"']*|\n\s*\n")
+_FREE_SECTIONS = 1_000
+_CHARACTERS_PER_SECTION = 64
+"""Beyond the first 1,000, sections have 64 characters on average: each is a passage, which costs as much to store."""
+_LONGEST_TITLE = 300
+# A run of marks is tried at its first mark only: at each of them it would take the square of the run's length.
+_SENTENCE_END = re.compile(
+    r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？｡]++[”’」』）】\"']*+|\n\s*\n",
+)
 _LINE_OR_CLAUSE_END = re.compile(r"\n|[,;:](?=\s)|[，；：、]")
 _WORD_END = re.compile(r"\s+")
 
@@ -62,12 +71,20 @@ def chunk(document: ParsedDocument, tokenizer: Tokenizer, max_tokens: int) -> li
     measure = _Measure(document.text, tokenizer)
     page_starts = [page.start for page in document.pages]
     chunks: list[Chunk] = []
+    allowance = Allowance()
     for section in _sections(document):
         for packed in _pack(_cut(section, measure, limit), measure, limit):
             for start, end in _fitting(*packed, tokenizer, limit, document.text):
                 page = document.pages[bisect_right(page_starts, start) - 1].number if page_starts else None
-                chunks.append(Chunk(len(chunks), document.text[start:end], start, end, section.heading_path, page))
+                text = document.text[start:end]
+                allowance.earn(text)
+                chunks.append(Chunk(len(chunks), text, start, end, _affordable(section.heading_path, allowance), page))
     return chunks
+
+
+def _affordable(heading_path: tuple[str, ...], allowance: Allowance) -> tuple[str, ...]:
+    """Return the path, or nothing where headings are repeated more often than they are worth."""
+    return heading_path if allowance.spend("".join(heading_path)) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +105,13 @@ class _Measure:
     def tokens(self, start: int, end: int) -> int:
         """The tokens that start in the range, or more where a run without tokens is very long."""
         counted = bisect_left(self.starts, end) - bisect_left(self.starts, start)
-        return max(counted, (end - start) // _CHARACTERS_PER_TOKEN)
+        return max(counted, (end - start) // CHARACTERS_PER_TOKEN)
 
     def reach(self, start: int, end: int, budget: int) -> int:
         """The offset up to which at most `budget` tokens follow `start`, at least one character on."""
         index = bisect_left(self.starts, start) + budget
         by_tokens = self.starts[index] if index < len(self.starts) else end
-        return max(start + 1, min(end, by_tokens, start + budget * _CHARACTERS_PER_TOKEN))
+        return max(start + 1, min(end, by_tokens, start + budget * CHARACTERS_PER_TOKEN))
 
 
 def _sections(document: ParsedDocument) -> Iterator[_Section]:
@@ -102,17 +119,23 @@ def _sections(document: ParsedDocument) -> Iterator[_Section]:
     spans: list[tuple[int, int]] = []
     above: list[Block] = []
     has_content = False
+    sections = 0
     for block, start, end in _covering(document):
         if block is not None and block.kind is BlockKind.HEADING:
-            if has_content:
-                yield _Section(tuple(heading.title for heading in above), tuple(spans))
+            if has_content and sections < _FREE_SECTIONS + start // _CHARACTERS_PER_SECTION:
+                yield _Section(_titles(above), tuple(spans))
                 spans, has_content = [], False
+                sections += 1
             above = [heading for heading in above if heading.level < block.level] + [block]
         else:
             has_content = True
         spans.append((start, end))
     if spans:
-        yield _Section(tuple(heading.title for heading in above), tuple(spans))
+        yield _Section(_titles(above), tuple(spans))
+
+
+def _titles(headings: Sequence[Block]) -> tuple[str, ...]:
+    return tuple(heading.title[:_LONGEST_TITLE] for heading in headings)
 
 
 def _covering(document: ParsedDocument) -> Iterator[tuple[Block | None, int, int]]:
@@ -179,9 +202,11 @@ def _good_cut(text: str, start: int, reach: int, end: int) -> int:
         return end
     half = start + (reach - start) // 2
     for pattern, earliest in ((_LINE_OR_CLAUSE_END, half), (_WORD_END, start)):
-        ends = [match.end() for match in pattern.finditer(text, earliest, reach) if match.end() > start]
-        if ends:
-            return ends[-1]
+        last = None
+        for last in pattern.finditer(text, earliest, reach):
+            pass
+        if last is not None and last.end() > start:
+            return last.end()
     cut = reach
     while cut > start and not _may_cut(text, cut):
         cut -= 1

@@ -1,7 +1,8 @@
 """Makes text safe to store and plain to read, before any offset into it is taken."""
 
 import re
-import unicodedata
+
+from workers.normal_form import normalized
 
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
 _LINE_ENDS = {0x0B: "\n", 0x0C: "\n", 0x85: "\n", 0x2028: "\n", 0x2029: "\n"}
@@ -18,7 +19,8 @@ _TABLE: dict[int, str | None] = {
 }
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"[ \t]+")
-_BLANKS_AT_LINE_END = re.compile(r"[ \t]+(?=\n|$)")
+# From the first blank of a run only: from each of them it would be the square of the run's length.
+_BLANKS_AT_LINE_END = re.compile(r"(?<![ \t])[ \t]++(?=\n|\Z)")
 _MANY_EMPTY_LINES = re.compile(r"\n{3,}")
 
 
@@ -30,7 +32,7 @@ def clean(text: str) -> str:
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _SURROGATE.sub("\ufffd", text.translate(_TABLE))
-    text = unicodedata.normalize("NFC", text)
+    text = normalized("NFC", text)
     return _MANY_EMPTY_LINES.sub("\n\n", _BLANKS_AT_LINE_END.sub("", text))
 
 

@@ -80,7 +80,8 @@ _HTML_START = re.compile(
     rb"(?:\s++|<!--(?:(?!-->).)*+-->|<\?xml[^>]*+>)*+<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_MAIL_START = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*:[ \t].*\r?\n(?:[ \t].*\r?\n)*){2,}")
+# A line ends in one way, and what was read is not given back: else each CRLF would double the ways that are tried.
+_MAIL_START = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*+:[ \t][^\n]*+\n(?:[ \t][^\n]*+\n)*+){2,}+")
 _MAIL_HEADERS = (b"from:", b"mime-version:", b"message-id:", b"received:", b"subject:", b"date:")
 _FEWEST_MAIL_HEADERS = 3
 

@@ -5,11 +5,14 @@ of texts of one length compare better: on the retrieval sets this costs English 
 model does not know (CMRC 2018) from 0.10 to 0.19 nDCG@10, because the length no longer outweighs the content.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from domain.shared.text import Tokenizer
+from workers.documents.allowance import Allowance
+from workers.documents.chunking import CHARACTERS_PER_TOKEN
 
 _TITLE_SHARE = 4  # a title takes at most a quarter of the input
 _Span = tuple[int, int]
@@ -35,19 +38,69 @@ def embedding_texts(
         tokenizer: the model's own.
         max_tokens: what the model reads, special tokens left out; where a word is cut, the result may have one more.
     """
-    tokens = tokenizer.spans(text)
-    starts = [start for start, _ in tokens]
-    title_tokens = tokenizer.spans(title)
+    window = _Windows(text, tokenizer, max_tokens)
+    titles = _Titles(title, tokenizer, max_tokens)
     embedded = []
     for (start, end), within in zip(chunks, _bounds(chunks, sections), strict=True):
-        first, last = bisect_left(starts, start), bisect_left(starts, end)
-        titled = min(len(title_tokens), max_tokens // _TITLE_SHARE, max(0, max_tokens - (last - first)))
-        heading = title[: title_tokens[titled - 1][1]] if titled else ""
-        available = bisect_left(starts, within[0]), bisect_left(starts, within[1])
-        first, last = _grown(first, last, room=max_tokens - titled, available=available)
-        window = text[min(start, tokens[first][0]) : max(end, tokens[last - 1][1])] if first < last else text[start:end]
-        embedded.append(f"{heading}\n{window}" if heading else window)
+        heading = titles.of(text[start:end], leaving=window.tokens(start, end))
+        surrounded = window.around(start, end, within=within, room=max_tokens - heading.tokens)
+        embedded.append(f"{heading.text}\n{surrounded}" if heading.text else surrounded)
     return embedded
+
+
+@dataclass(frozen=True, slots=True)
+class _Title:
+    text: str = ""
+    tokens: int = 0
+
+
+class _Titles:
+    """As much of the title as is embedded with each chunk."""
+
+    def __init__(self, title: str, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self._title = title
+        self._ends = [end for _, end in tokenizer.spans(title)]
+        self._max_tokens = max_tokens
+        self._allowance = Allowance()
+
+    def of(self, chunk: str, *, leaving: int) -> _Title:
+        """Return what stands above `chunk`, which has `leaving` tokens."""
+        share = self._max_tokens // _TITLE_SHARE
+        tokens = min(len(self._ends), share, max(0, self._max_tokens - leaving))
+        self._allowance.earn(chunk)
+        if tokens == 0:
+            return _Title()
+        text = self._title[: min(self._ends[tokens - 1], share * CHARACTERS_PER_TOKEN)]
+        return _Title(text, tokens) if self._allowance.spend(text) else _Title()
+
+
+class _Windows:
+    """Grows chunks to what the model reads: in tokens, and in characters where a token may be any number of them."""
+
+    def __init__(self, text: str, tokenizer: Tokenizer, max_tokens: int) -> None:
+        tokens = tokenizer.spans(text)
+        self._text = text
+        self._starts = [start for start, _ in tokens]
+        self._ends = [end for _, end in tokens]
+        self._most_characters = max_tokens * CHARACTERS_PER_TOKEN
+
+    def tokens(self, start: int, end: int) -> int:
+        """Return how many tokens start in the range."""
+        return bisect_left(self._starts, end) - bisect_left(self._starts, start)
+
+    def around(self, start: int, end: int, *, within: _Span, room: int) -> str:
+        """Return the chunk with as much before it, then after it, as has `room`."""
+        starts, ends = self._starts, self._ends
+        first, last = bisect_left(starts, start), bisect_left(starts, end)
+        available = bisect_left(starts, within[0]), bisect_left(starts, within[1])
+        first = min(first, max(available[0], last - room, bisect_left(starts, end - self._most_characters)))
+        begin = min(start, starts[first]) if first < last else start
+        reach = begin + self._most_characters
+        last = max(last, min(available[1], first + room, bisect_right(ends, reach)))
+        if first >= last:
+            return self._text[start:end]
+        stop = ends[last - 1]
+        return self._text[min(start, starts[first]) : max(end, stop if stop <= reach else end)]
 
 
 def _bounds(chunks: Sequence[_Span], sections: Sequence[tuple[str, ...]]) -> Iterator[_Span]:
@@ -55,9 +108,3 @@ def _bounds(chunks: Sequence[_Span], sections: Sequence[tuple[str, ...]]) -> Ite
     for _, group in groupby(zip(chunks, sections, strict=True), key=lambda pair: pair[1]):
         spans = [span for span, _ in group]
         yield from [(spans[0][0], spans[-1][1])] * len(spans)
-
-
-def _grown(first: int, last: int, *, room: int, available: _Span) -> _Span:
-    """Grow a range of tokens to `room`, backwards first: what comes before is what a chunk refers to."""
-    first = min(first, max(available[0], last - room))
-    return first, max(last, min(available[1], first + room))

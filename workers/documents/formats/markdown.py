@@ -24,7 +24,8 @@ _KINDS = {
     "code_block": BlockKind.CODE,
 }
 _FRONT_MATTER = re.compile(r"---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
-_FRONT_MATTER_TITLE = re.compile(r"^title:[ \t]*([\"']?)(.+?)\1[ \t]*$", re.MULTILINE)
+_TITLE_KEY = "title:"
+_QUOTES = ("'", '"')
 
 
 def parse_markdown(content: bytes, filename: str, limits: ParserLimits) -> ParsedDocument:
@@ -33,9 +34,19 @@ def parse_markdown(content: bytes, filename: str, limits: ParserLimits) -> Parse
     front = _FRONT_MATTER.match(text)
     body = _masked(text, front.end()) if front else text
     blocks = _blocks(body, text)
-    declared = _FRONT_MATTER_TITLE.search(front.group(1)) if front else None
-    title = choose_title(declared.group(2) if declared else None, blocks, filename)
+    declared = _declared_title(front.group(1)) if front else None
+    title = choose_title(declared, blocks, filename)
     return ParsedDocument(title, None, MediaType.MARKDOWN, text, blocks)
+
+
+def _declared_title(front_matter: str) -> str | None:
+    """Return the value of the first line that names a title, without the quotes around it."""
+    for line in front_matter.split("\n"):
+        if line.startswith(_TITLE_KEY) and line != _TITLE_KEY:
+            value = line.removeprefix(_TITLE_KEY).strip(" \t")
+            is_quoted = value[:1] in _QUOTES and value[:1] == value[-1:] and value[1:-1]
+            return value[1:-1] if is_quoted else value
+    return None
 
 
 def _masked(text: str, end: int) -> str:
