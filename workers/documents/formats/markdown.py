@@ -24,6 +24,7 @@ _KINDS = {
     "code_block": BlockKind.CODE,
 }
 _FRONT_MATTER = re.compile(r"---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
+_LONGEST_HEADING = 300
 _TITLE_KEY = "title:"
 _QUOTES = ("'", '"')
 
@@ -55,7 +56,11 @@ def _masked(text: str, end: int) -> str:
 
 
 def _blocks(body: str, text: str) -> tuple[Block, ...]:
-    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    parser = MarkdownIt("commonmark").enable("table")
+    # Only headings are read for their words; links, emphasis and code of a long paragraph could take very long.
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    references: dict[str, object] = {}
+    tokens = parser.parse(body, references)
     lines = text.split("\n")
     starts = [0, *accumulate(len(line) + 1 for line in lines)]
     found = []
@@ -67,7 +72,7 @@ def _blocks(body: str, text: str) -> tuple[Block, ...]:
         if start == end:
             continue
         is_heading = kind is BlockKind.HEADING
-        title = _words(tokens[index + 1]) if is_heading else ""
+        title = _words(parser, tokens[index + 1].content, references) if is_heading else ""
         found.append(Block(kind, start, end, int(token.tag[1]) if is_heading else 0, title))
     return tuple(found)
 
@@ -81,6 +86,10 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     return start, start + len(stripped)
 
 
-def _words(inline: Token) -> str:
-    parts = (child.content or " " * (child.type == "softbreak") for child in inline.children or ())
-    return " ".join("".join(parts).split())
+def _words(parser: MarkdownIt, heading: str, references: dict[str, object]) -> str:
+    """Return a heading's words without its marks; a long one keeps them, since to find them could take very long."""
+    if len(heading) > _LONGEST_HEADING:
+        return " ".join(heading.split())
+    inline: list[Token] = []
+    parser.inline.parse(heading, parser, references, inline)
+    return " ".join("".join(child.content or " " * (child.type == "softbreak") for child in inline).split())

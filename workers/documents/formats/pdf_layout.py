@@ -16,7 +16,8 @@ _MOST_HEADING_LINES = 3
 _MOST_LEVELS = 4
 _LARGEST_HEADING_SHARE = 0.25
 _BULLET = re.compile(r"\s*(?:[•‣▪●○◦·–—*\uf0a7\uf0b7]|-\s|\(?(?:\d{1,2}|[a-z])[.)]\s)")
-_ENDS_SENTENCE = re.compile(r"[.!?:;。！？：；…][\"'”’)\]）】」』]*\s*$")
+_SENTENCE_ENDS = tuple(".!?:;。！？：；…")
+_CLOSING = "\"'”’)]）】」』"
 _WIDE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -47,13 +48,30 @@ def body_size(pages: list[list[Line]]) -> float:
 
 def paragraphs(lines: list[Line], body: float, vocabulary: frozenset[str]) -> list[Paragraph]:
     """Group the lines of one page."""
-    groups: list[list[Line]] = []
+    groups: list[_Group] = []
     for line in lines:
         if groups and _continues(groups[-1], line):
-            groups[-1].append(line)
+            groups[-1].add(line)
         else:
-            groups.append([line])
+            groups.append(_Group(line))
     return [_paragraph(group, body, vocabulary) for group in groups]
+
+
+class _Group:
+    """Lines of one paragraph, and the edges of all of them, which each further line asks for."""
+
+    def __init__(self, line: Line) -> None:
+        self.lines = [line]
+        self._left, self._right = line.left, line.right
+
+    def add(self, line: Line) -> None:
+        self.lines.append(line)
+        self._left, self._right = min(self._left, line.left), max(self._right, line.right)
+
+    def is_full(self, line: Line) -> bool:
+        """Whether `line` ends near the paragraph's right edge."""
+        width = self._right - self._left
+        return width <= 0 or (line.right - self._left) >= width * _FULL_LINE
 
 
 def heading_levels(pages: list[list[Paragraph]], body: float) -> dict[int, int]:
@@ -71,18 +89,18 @@ def heading_levels(pages: list[list[Paragraph]], body: float) -> dict[int, int]:
     return levels | {step: below for step in steps if step < smallest}
 
 
-def _continues(group: list[Line], line: Line) -> bool:
-    previous = group[-1]
+def _continues(group: _Group, line: Line) -> bool:
+    previous = group.lines[-1]
     if line.bold != previous.bold or not _same_size(previous, line):
         return _on_one_row(previous, line)
     if _BULLET.match(line.text):
         return False
     drop = previous.baseline - line.top_baseline
     if drop < -line.size:  # the next column, or the next page's head
-        return not _ENDS_SENTENCE.search(previous.text)
+        return not _ends_sentence(previous.text)
     if drop > line.size * (_USUAL_PITCH + _PARAGRAPH_GAP):
         return False
-    return not (_ENDS_SENTENCE.search(previous.text) and not _is_full(previous, group))
+    return not (_ends_sentence(previous.text) and not group.is_full(previous))
 
 
 def _same_size(previous: Line, line: Line) -> bool:
@@ -95,27 +113,25 @@ def _on_one_row(previous: Line, line: Line) -> bool:
     return abs(previous.baseline - line.top_baseline) < min(previous.size, line.size) / 2
 
 
-def _is_full(line: Line, group: list[Line]) -> bool:
-    left = min(other.left for other in group)
-    width = max(other.right for other in group) - left
-    return width <= 0 or (line.right - left) >= width * _FULL_LINE
+def _ends_sentence(text: str) -> bool:
+    return text.rstrip().rstrip(_CLOSING).endswith(_SENTENCE_ENDS)
 
 
-def _paragraph(group: list[Line], body: float, vocabulary: frozenset[str]) -> Paragraph:
+def _paragraph(group: _Group, body: float, vocabulary: frozenset[str]) -> Paragraph:
     pieces: list[str] = []
-    for index, line in enumerate(group):
+    for index, line in enumerate(group.lines):
         text = without_hyphens(line.text, vocabulary)
         if pieces:
-            pieces.append(_between(group[index - 1], line, text, group))
+            pieces.append(_between(group.lines[index - 1], line, text, group))
         pieces.append(text)
     text = "".join(pieces)
-    size = max(line.size for line in group)
-    return Paragraph(text, _step(size), _looks_like_heading(group, text, size, body))
+    size = max(line.size for line in group.lines)
+    return Paragraph(text, _step(size), _looks_like_heading(group.lines, text, size, body))
 
 
-def _between(previous: Line, line: Line, text: str, group: list[Line]) -> str:
+def _between(previous: Line, line: Line, text: str, group: _Group) -> str:
     """A line that stops well before the edge was ended by its author: an address, a row of a table, a verse."""
-    if not _on_one_row(previous, line) and not _is_full(previous, group):
+    if not _on_one_row(previous, line) and not group.is_full(previous):
         return "\n"
     last = previous.text.rstrip()[-1:]
     return "" if _WIDE.match(last) and _WIDE.match(text[:1]) else " "
@@ -127,7 +143,7 @@ def _looks_like_heading(group: list[Line], text: str, size: float, body: float) 
     if size >= body * _HEADING_FACTOR:
         return not text.endswith((",", ";"))
     is_bold = all(line.bold for line in group)
-    return is_bold and size >= body * (1 - _SAME_SIZE) and not _ENDS_SENTENCE.search(text)
+    return is_bold and size >= body * (1 - _SAME_SIZE) and not _ends_sentence(text)
 
 
 def _step(size: float) -> int:

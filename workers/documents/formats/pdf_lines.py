@@ -16,7 +16,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _LARGEST_CONTROL_SHARE = 0.3
 _SEMIBOLD = 600  # as CSS counts
 _BREAK = re.compile(r"\r\n?|\n")
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]++(?:-[^\W\d_]++)*+")
+_LONGEST_WORD = 200  # of letters that hyphens have parted: it is looked up again at each of them
 _RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]{2,}")
 
 
@@ -147,10 +148,15 @@ def without_hyphens(text: str, vocabulary: frozenset[str]) -> str:
 
     The document itself decides: ``table-`` + ``text`` stays ``table-text`` where it is written so elsewhere.
     """
-    while HYPHEN in text:
-        before, after = text.split(HYPHEN, 1)
-        text = before.rstrip() + _hyphen_between(before.rstrip(), after.lstrip(), vocabulary) + after.lstrip()
-    return one_line(text)
+    first, *rest = text.split(HYPHEN)
+    parts, before = [first], first
+    for part in rest:
+        before, after = before.rstrip()[-_LONGEST_WORD:], part.lstrip()
+        hyphen = _hyphen_between(before, after, vocabulary)
+        parts[-1] = parts[-1].rstrip()
+        parts += (hyphen, after)
+        before = f"{before}{hyphen}{after}"
+    return one_line("".join(parts))
 
 
 def _hyphen_between(before: str, after: str, vocabulary: frozenset[str]) -> str:
@@ -163,10 +169,10 @@ def _hyphen_between(before: str, after: str, vocabulary: frozenset[str]) -> str:
 
 
 def _last_word(text: str) -> str:
-    match = re.search(r"[^\W\d_]+(?:-[^\W\d_]+)*$", text)
-    return match.group() if match else ""
+    """A word reads the same from its end: letters, and hyphens between them."""
+    return _first_word(text[::-1])[::-1]
 
 
 def _first_word(text: str) -> str:
-    match = re.match(r"[^\W\d_]+(?:-[^\W\d_]+)*", text)
+    match = _WORD.match(text)
     return match.group() if match else ""
