@@ -10,6 +10,7 @@ from workers.documents.cleaning import clean, one_line, squeeze
 from workers.documents.detection import MediaType
 from workers.documents.document import BlockKind, ParsedDocument
 from workers.documents.encoding import decode
+from workers.documents.formats.html_nesting import bounded
 from workers.documents.limits import ParserLimits
 from workers.documents.rejection import DocumentRejected, Reason
 from workers.documents.titles import choose_title
@@ -78,7 +79,7 @@ def parse_html(content: bytes, filename: str, limits: ParserLimits) -> ParsedDoc
     stay cost less than words that are lost.
     """
     try:
-        tree = LexborHTMLParser(_source(content), encoding=True)
+        tree = LexborHTMLParser(bounded(_source(content)), encoding=True)
     except (SelectolaxError, ValueError) as error:
         raise DocumentRejected(Reason.CORRUPT, "The HTML of this page cannot be read.") from error
     metadata = _text_of(tree, "title") or _text_of(tree, "h1")
@@ -114,16 +115,23 @@ def _length(node: LexborNode) -> int:
 
 
 def _outermost(nodes: list[LexborNode]) -> list[LexborNode]:
+    """Return the nodes that are in none of the others; each node above them is looked at once."""
     known = {node.mem_id for node in nodes}
-    return [node for node in nodes if not _has_ancestor_in(node, known)]
+    clear: set[int] = set()
+    return [node for node in nodes if not _has_ancestor_in(node, known, clear)]
 
 
-def _has_ancestor_in(node: LexborNode, known: set[int]) -> bool:
+def _has_ancestor_in(node: LexborNode, known: set[int], clear: set[int]) -> bool:
+    """Whether one of `known` is above; what was passed on the way is in it from then on, else in `clear`."""
+    passed = []
     above = node.parent
-    while above is not None:
+    while above is not None and above.mem_id not in clear:
         if above.mem_id in known:
+            known.update(passed)
             return True
+        passed.append(above.mem_id)
         above = above.parent
+    clear.update(passed)
     return False
 
 
