@@ -11,7 +11,22 @@ _SPACES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202d\u202e\u202c\u2060\u2066\u2067\u2069\ufeff\ufe0f"
 _MARKS = "\u0301\u0327\u0345\u093c\u3099\u302a\u1dce"  # of seven combining classes
 _SWAPPED_MARKS = "\u0301\u0327"  # in the order that normalisation has to change
-_PAIRS = (".a", "a. ", "a, ", ".)", '."', "。a", "a\n", "a \n", "\r\n", "\n \r", " \u2003", "a\u0301", "\u200da", "\u00ada")
+_PAIRS = (
+    ".a",
+    "a. ",
+    "a, ",
+    ".)",
+    '."',
+    "。a",
+    "a\n",
+    "a \n",
+    "\r\n",
+    "\n \r",
+    " \u2003",
+    "a\u0301",
+    "\u200da",
+    "\u00ada",
+)
 _BRACKETS = ("()", "[]", "{}", "<>", "“”", "「」")
 _SEQUENCES = {
     "letters": "x",
@@ -96,7 +111,9 @@ SEQUENCES: Mapping[str, Shape] = {
     **{f"{pair} alternating": _repeated(pair) for pair in _BRACKETS},
     "marks out of order on a letter": _between("e", _SWAPPED_MARKS, "b"),
     "marks of many classes on a letter": _between("e", _MARKS, "天"),
-    "marks in blocks out of order": lambda length: "e" + "\u0301" * (length // 2) + "\u0327" * (length - length // 2 - 1),
+    "marks in blocks out of order": lambda length: (
+        "e" + "\u0301" * (length // 2) + "\u0327" * (length - length // 2 - 1)
+    ),
     "full stops and a quote": _between(".", '"', "a"),
     "a full stop and blanks": _between(".", " ", "a"),
     "a line end and blanks": _between("a\n", " ", "b"),

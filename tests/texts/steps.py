@@ -59,9 +59,7 @@ def size_of(texts: Iterable[str]) -> int:
 
 def size_of_passages(passages: Sequence[Passage]) -> int:
     """Return how many bytes all texts of `passages` take: what is stored, embedded and shown."""
-    return size_of(
-        text for passage in passages for text in (passage.text, passage.embedded, *passage.heading_path)
-    )
+    return size_of(text for passage in passages for text in (passage.text, passage.embedded, *passage.heading_path))
 
 
 def as_document(text: str, *, kind: BlockKind = BlockKind.PARAGRAPH) -> ParsedDocument:

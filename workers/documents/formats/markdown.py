@@ -1,6 +1,7 @@
 """Reads Markdown: the text is the source itself, so that offsets, links and code stay as written."""
 
 import re
+from collections.abc import Iterator
 from itertools import accumulate
 
 from markdown_it import MarkdownIt
@@ -8,6 +9,7 @@ from markdown_it.token import Token
 
 from workers.documents.detection import MediaType
 from workers.documents.document import Block, BlockKind, ParsedDocument
+from workers.documents.formats.markdown_outline import Outlined, outline
 from workers.documents.formats.plain_text import decode_clean
 from workers.documents.limits import ParserLimits
 from workers.documents.titles import choose_title
@@ -25,6 +27,12 @@ _KINDS = {
 }
 _FRONT_MATTER = re.compile(r"---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
 _LONGEST_HEADING = 300
+_MOST_MARKS = 40
+_MARK = re.compile(r"[\[\]*_`<&\\]")
+# The signs with which a line opens lists and quotations, one in another. Possessive, and tried at a line's start only.
+_CONTAINERS = re.compile(r"^[ \t]*+(?:[-+*>][ \t]*+|\d{1,9}+[.)][ \t]*+)++", re.MULTILINE)
+_FREE_COST, _CHARACTERS_PER_COST = 20_000, 5
+"""Lines take the parser some 10 µs each, and so does each container that one opens: 2 s for a million characters."""
 _TITLE_KEY = "title:"
 _QUOTES = ("'", '"')
 
@@ -56,25 +64,39 @@ def _masked(text: str, end: int) -> str:
 
 
 def _blocks(body: str, text: str) -> tuple[Block, ...]:
+    lines = text.split("\n")
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    outlined = outline(body.split("\n")) if _keeps_a_parser_busy(body) else _parsed(body)
+    found = []
+    for each in outlined:
+        start, end = _trimmed(text, starts[each.first], min(starts[each.end], len(text)))
+        if start < end:
+            found.append(Block(each.kind, start, end, each.level, each.title))
+    return tuple(found)
+
+
+def _keeps_a_parser_busy(body: str) -> bool:
+    """Whether lines and the containers that they open are far more than text has."""
+    opened = sum(len("".join(match.group().split())) for match in _CONTAINERS.finditer(body))
+    cost = body.count("\n") + opened + body.count("|") // 4
+    return cost > _FREE_COST + len(body) // _CHARACTERS_PER_COST
+
+
+def _parsed(body: str) -> Iterator[Outlined]:
+    """Yield the outermost blocks as CommonMark has them."""
     parser = MarkdownIt("commonmark").enable("table")
     # Only headings are read for their words; links, emphasis and code of a long paragraph could take very long.
     parser.core.ruler.enableOnly(["normalize", "block"])
     references: dict[str, object] = {}
     tokens = parser.parse(body, references)
-    lines = text.split("\n")
-    starts = [0, *accumulate(len(line) + 1 for line in lines)]
-    found = []
     for index, token in enumerate(tokens):
         kind = _KINDS.get(token.type)
         if kind is None or token.level or token.map is None:
             continue
-        start, end = _trimmed(text, starts[token.map[0]], min(starts[token.map[1]], len(text)))
-        if start == end:
-            continue
         is_heading = kind is BlockKind.HEADING
+        level = int(token.tag[1]) if is_heading else 0
         title = _words(parser, tokens[index + 1].content, references) if is_heading else ""
-        found.append(Block(kind, start, end, int(token.tag[1]) if is_heading else 0, title))
-    return tuple(found)
+        yield Outlined(kind, *token.map, level, title)
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
@@ -87,8 +109,8 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _words(parser: MarkdownIt, heading: str, references: dict[str, object]) -> str:
-    """Return a heading's words without its marks; a long one keeps them, since to find them could take very long."""
-    if len(heading) > _LONGEST_HEADING:
+    """Return a heading's words without its marks; where they are very many it keeps them, which takes no time."""
+    if len(heading) > _LONGEST_HEADING or len(_MARK.findall(heading)) > _MOST_MARKS:
         return " ".join(heading.split())
     inline: list[Token] = []
     parser.inline.parse(heading, parser, references, inline)
