@@ -157,6 +157,12 @@ def batches(size: int) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     }
 
 
+def corpus(count: int) -> Iterator[Mapping[str, Any]]:
+    """Yield entries that hold every word of `searches`, so that all of them match every question."""
+    description = f"{_until(itertools.cycle(_WORDS), ' ', 200)} {TEXTS['different-words'](MOST_QUESTION)}"
+    return (_described(number, description) | {"tags": [f"tag {number % 100:02}"]} for number in range(count))
+
+
 def _described(number: int, description: str) -> dict[str, Any]:
     return {"name": f"hostile {number}", "description": description}
 

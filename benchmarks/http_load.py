@@ -53,12 +53,12 @@ class Connection:
         self._head = head
 
     @classmethod
-    async def open(cls, url: str, token: str | None = None) -> Self:
+    async def open(cls, url: str, token: str | None = None, media_type: str = "application/json") -> Self:
         """Connect to the server at `url`, which speaks HTTP/1.1 with `Content-Length`."""
         address = urlsplit(url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=_READ_BYTES)
         authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-        return cls(reader, writer, f"Host: {address.netloc}\r\n{authorization}Content-Type: application/json\r\n")
+        return cls(reader, writer, f"Host: {address.netloc}\r\n{authorization}Content-Type: {media_type}\r\n")
 
     async def send(self, request: Request, header: str = "") -> Reply:
         """Return the answer; `header` is a line more, with its CRLF.

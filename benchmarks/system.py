@@ -4,9 +4,10 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.corpus import made_up_entries
 from varve.client import URL_FILE, ApiClient, ApiError
@@ -44,9 +45,13 @@ async def own_system(settings: Settings) -> AsyncIterator[Settings]:
 
 async def filled(client: ApiClient, count: int) -> list[str]:
     """Create `count` made-up entries, wait until they can be searched, and return their ids."""
-    entries = list(itertools.islice(made_up_entries(), count))
+    return await filled_with(client, list(itertools.islice(made_up_entries(), count)))
+
+
+async def filled_with(client: ApiClient, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Create `entries`, wait until they can be searched, and return their ids."""
     ids: list[str] = []
-    for start in range(0, count, _CREATED_AT_ONCE):
+    for start in range(0, len(entries), _CREATED_AT_ONCE):
         answer, _ = await client.post("/entries:batch", json={"entries": entries[start : start + _CREATED_AT_ONCE]})
         ids += answer["entry_ids"]
     await settled(client)
