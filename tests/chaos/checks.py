@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.chaos.choices import choices_of
+from tests.chaos.hostile import reasons_for
 from tests.chaos.load import UNREADABLE
 from tests.chaos.log import read_log
 from tests.chaos.requests import Exchange, Ledger, Sender
@@ -435,14 +436,20 @@ def _is_fulfilled(action: str, wanted: Any, state: Row) -> bool:
 
 
 def _wrong_end(row: Row) -> Iterator[str]:
-    reason = _REASON_OF.get(row["file_name"])
-    expected = ("processed", None) if reason is None else ("failed", reason)
-    if row["status"] != "deleted" and (row["status"], row["reason"]) != expected:
+    expected = _ends_of(row["file_name"])
+    if row["status"] != "deleted" and (row["status"], row["reason"]) not in expected:
         yield f"{row['document_id']} {row['file_name']} is {row['status']} {row['reason']} instead of {expected}"
     if row["status"] == "failed" and not row["message"]:
         yield f"{row['document_id']} has failed without a sentence"
     if row["status"] == "processed" and not row["chunk_count"]:
         yield f"{row['document_id']} is processed and has no chunks"
+
+
+def _ends_of(file_name: str) -> Sequence[tuple[str, str | None]]:
+    """Return the status and the reason that a document may have in the end, unless it was deleted."""
+    if file_name in _REASON_OF:
+        return [("failed", _REASON_OF[file_name])]
+    return [("processed", None), *(("failed", reason) for reason in sorted(reasons_for(file_name) or ()))]
 
 
 def _command_id(exchange: Exchange) -> UUID:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from domain.shared.access import Actor, Role
-from tests.chaos.choices import choices_of
+from tests.chaos.choices import choices_of, new_word
 from tests.chaos.requests import Answer, Exchange, File, Intent, Ledger, Sender
 from tests.chaos.system import System
 from varve.bootstrap import token_issuer
@@ -187,7 +187,7 @@ class User:
         return Intent(action, method, f"/documents/{target}{suffix}", target=target)
 
     def _upload(self) -> Intent:
-        word = self._word()
+        word = new_word(self.choice)
         text = " ".join(f"{word} is a layer of {self.choice.choice(_CATEGORIES)}." for _ in range(20))
         broken, blank, program = UNREADABLE
         file = self.choice.choice(
@@ -207,17 +207,12 @@ class User:
 
     def _entry(self) -> dict[str, Any]:
         return {
-            "name": f"{self._word()} {self.choice.choice(_CATEGORIES)}",
+            "name": f"{new_word(self.choice)} {self.choice.choice(_CATEGORIES)}",
             "description": f"A layer of {self.choice.choice(_CATEGORIES)}, {self.choice.randint(1, 99)} years old.",
             "category": self.choice.choice(_CATEGORIES),
             "tags": sorted(self.choice.sample(_CATEGORIES, self.choice.randint(0, 3))),
             "attributes": {"years": self.choice.randint(1, 9)},
         }
-
-    def _word(self) -> str:
-        """Return a word that nobody else uses, of letters alone."""
-        digits = self.choice.randrange(26**9)
-        return "q" + "".join(chr(ord("a") + digits // 26**place % 26) for place in range(9)) + "x"
 
 
 @asynccontextmanager

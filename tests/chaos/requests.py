@@ -136,6 +136,16 @@ class Sender:
             return None
         return None if self._is_to_be_asked_again("GET", path, response) else response
 
+    async def post(self, path: str, content: bytes, key: str) -> httpx.Response | None:
+        """Send a body as it is, once; None when no answer came, or one that says to send it again."""
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        try:
+            response = await self._http.post(path, content=content, headers=headers)
+        except httpx.TransportError as error:
+            self.ledger.unknown_outcomes[type(error).__name__] += 1
+            return None
+        return None if self._is_to_be_asked_again("POST", path, response) else response
+
     async def _attempt(self, intent: Intent, key: str) -> httpx.Response | None:
         headers = {"Idempotency-Key": key}
         if intent.if_match is not None:

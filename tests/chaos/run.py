@@ -21,6 +21,7 @@ from domain.shared.access import Role
 from tests.chaos.checks import run_checks, unlike_rebuilt
 from tests.chaos.choices import choices_of
 from tests.chaos.faults import Fault, Faults
+from tests.chaos.hostile import TENANT, USER, HostileUser
 from tests.chaos.load import run_load, sender, senders
 from tests.chaos.rebuilds import Operator
 from tests.chaos.requests import Ledger
@@ -49,7 +50,7 @@ _DOCUMENTS = "select count(*) from varve.events where topic = 'knowledge.Documen
 Result = dict[str, Any]
 
 
-async def run(seed: int, kills: int) -> Result:
+async def run(seed: int, kills: int, hostile_characters: int) -> Result:
     """Do everything; the result has `is_passed`, and under `checks` what was wrong."""
     _adopt_orphans()
     began = time.monotonic()
@@ -59,10 +60,10 @@ async def run(seed: int, kills: int) -> Result:
         sys.stderr.flush()
 
     folder = _make_folder()
-    say(f"seed {seed}, {kills} kills of each kind; logs in {folder}")
+    say(f"seed {seed}, {kills} kills of each kind, texts of {hostile_characters:,} characters; logs in {folder}")
     async with running_system(folder) as system:
         say(f"ready at {system.url}")
-        result = await _run_in(system, seed, kills, say)
+        result = await _run_in(system, seed, kills, hostile_characters, say)
     left = _living_children(set())
     result["checks"]["no_process_is_left_after_the_end"] = left
     result |= {"seconds": round(time.monotonic() - began, 1)} | _surroundings()
@@ -72,18 +73,21 @@ async def run(seed: int, kills: int) -> Result:
     return {"seed": seed, "kills": kills, "is_passed": result.pop("is_passed")} | result
 
 
-async def _run_in(system: System, seed: int, kills: int, say: Callable[[str], None]) -> Result:
+async def _run_in(system: System, seed: int, kills: int, hostile_characters: int, say: Callable[[str], None]) -> Result:
     ledger = Ledger()
     faults = Faults(system, ledger, seed, kills, say)
     is_over = asyncio.Event()
     async with (
         senders(system, ledger) as clients,
         sender(system, ledger, "acme", "otto", Role.OPERATOR) as operating,
+        sender(system, ledger, TENANT, USER, Role.EDITOR) as attacking,
     ):
+        attacker = HostileUser(attacking, choices_of(seed, "hostile"), hostile_characters)
         operator = Operator(operating, system, choices_of(seed, "operator"))
         async with asyncio.TaskGroup() as group:
             load = group.create_task(run_load(clients, seed, is_over))
             rebuilds = group.create_task(operator.run(is_over))
+            attacks = group.create_task(attacker.run(is_over))
             progress = group.create_task(_tell_progress(ledger, say))
             load_began = time.monotonic()
             await asyncio.sleep(_FIRST_SECONDS)
@@ -93,6 +97,7 @@ async def _run_in(system: System, seed: int, kills: int, say: Callable[[str], No
             is_over.set()
             await load
             await rebuilds
+            await attacks
             progress.cancel()
         say("every command is answered; waiting until all is quiet")
         quiet_seconds = await _until_quiet(system, say)
@@ -101,7 +106,7 @@ async def _run_in(system: System, seed: int, kills: int, say: Callable[[str], No
         unlike = await _unlike_rebuilt(system, operator)
         await _until_quiet(system, say)
         say("checking")
-        checks = dict(await run_checks(system, ledger, clients, seed))
+        checks = dict(await run_checks(system, ledger, [*clients, attacking], seed))
     checks["every_projection_equals_a_fresh_rebuild"] = unlike
     checks["the_system_recovered_from_every_fault"] = [fault.kind for fault in faults.done if fault.recovery is None]
     checks["no_process_ended_by_itself"] = _unasked_ends(system)
@@ -111,7 +116,7 @@ async def _run_in(system: System, seed: int, kills: int, say: Callable[[str], No
         say("\n            ".join([f"{'FAIL' if problems else 'ok'}  {name}", *(each[:400] for each in problems)]))
     return {
         "faults": _figures(faults.done),
-        "load": await _load_figures(system, ledger, load_seconds),
+        "load": await _load_figures(system, ledger, load_seconds) | {"hostile_inputs": dict(attacker.sent)},
         "newest_generations_after_the_load": generations,
         "quiet_after_seconds": quiet_seconds,
         "checks": checks,

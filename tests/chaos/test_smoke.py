@@ -8,13 +8,15 @@ import pytest
 
 _SEED = 20
 _SECONDS = 170
+_CHARACTERS = 2_000
+_OPTIONS = ("--seed", str(_SEED), "--kills", "1", "--hostile", str(_CHARACTERS))
 
 
 @pytest.mark.slow
 def test_one_fault_of_each_kind_loses_nothing_and_does_nothing_twice() -> None:
     # A process of its own: it adopts what its killed children leave behind.
     ended = subprocess.run(
-        [sys.executable, "-P", "-m", "tests.chaos", "--seed", str(_SEED), "--kills", "1"],
+        [sys.executable, "-P", "-m", "tests.chaos", *_OPTIONS],
         capture_output=True,
         text=True,
         timeout=_SECONDS,
@@ -25,3 +27,4 @@ def test_one_fault_of_each_kind_loses_nothing_and_does_nothing_twice() -> None:
     result = json.loads(ended.stdout)
     assert sum(figures["count"] for figures in result["faults"].values()) == 14
     assert result["load"]["commands_answered"] > 100
+    assert result["load"]["hostile_inputs"].keys() == {"text", "body", "batch", "file", "search"}
