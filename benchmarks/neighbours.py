@@ -245,7 +245,7 @@ def _token(system: Settings, tenant: str, user: str, role: Role) -> str:
 
 def _figures(name: str, pairs: Pairs) -> list[dict[str, Any]]:
     load = {"row": name, "what": "A's load", **_cores_of(pairs), "answers": dict(sorted(pairs.answers.items()))}
-    return [load, *(_figure(name, of, pairs) for of in RATES)]
+    return [load, *(figure_of(name, of, pairs) for of in RATES)]
 
 
 def _cores_of(pairs: Pairs) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def _cores_of(pairs: Pairs) -> dict[str, Any]:
     }
 
 
-def _figure(name: str, of: Measure, pairs: Pairs) -> dict[str, Any]:
+def figure_of(name: str, of: Measure, pairs: Pairs) -> dict[str, Any]:
     """Return how B's times beside A compare with those beside the burner, and whether that was to be.
 
     Where a load was not worked off, the burner's times are not of the burner alone: nothing is reached then.
