@@ -21,20 +21,28 @@ _BODY_TIMES = 10
 """How much larger a body that must be refused is than a text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How long a hostile text is, and how many inputs are sent at the most; None is as many as the run has time for."""
+
+    characters: int
+    inputs: int | None
+
+
 @dataclass
 class HostileUser:
-    """Sends every input of `benchmarks.hostile` in turn, in a seeded order, with texts of so many characters."""
+    """Sends the inputs of `benchmarks.hostile` in turn: one of each kind, then the next of each, in a seeded order."""
 
     sender: Sender
     choice: random.Random
-    characters: int
+    sizes: Sizes
     sent: Counter[str] = field(default_factory=Counter)
     """How many inputs of each kind were sent."""
     _keys: Iterator[int] = field(default_factory=itertools.count)
     _entries: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._batches = hostile.batches(self.characters * _BATCH)
+        self._batches = hostile.batches(self.sizes.characters * _BATCH)
         self._searches = hostile.searches()
 
     async def run(self, is_over: asyncio.Event) -> None:
@@ -46,18 +54,22 @@ class HostileUser:
             "file": (self._send_file, hostile.FILES),
             "search": (self._search, self._searches),
         }
-        inputs = [(kind, name) for kind, (_, named) in kinds.items() for name in named]
-        self.choice.shuffle(inputs)
-        for kind, name in itertools.cycle(inputs):
+        orders = [[(kind, name) for name in self._shuffled(named)] for kind, (_, named) in kinds.items()]
+        rounds = itertools.zip_longest(*orders)
+        inputs = [each for in_turn in rounds for each in in_turn if each is not None]
+        for kind, name in itertools.islice(itertools.cycle(inputs), self.sizes.inputs):
             if is_over.is_set():
                 return
             await kinds[kind][0](name)
             self.sent[kind] += 1
             await asyncio.sleep(self.choice.uniform(*_PAUSE_SECONDS))
 
+    def _shuffled(self, named: Mapping[str, Any]) -> list[str]:
+        return self.choice.sample(sorted(named), len(named))
+
     async def _send_text(self, name: str) -> None:
         """Create an entry with the text, or give it to one that is there."""
-        text = hostile.TEXTS[name](self.characters)
+        text = hostile.TEXTS[name](self.sizes.characters)
         if self._entries and self.choice.random() < 0.4:
             target, changes = self.choice.choice(self._entries), {"description": text}
             await self._command(
@@ -74,13 +86,13 @@ class HostileUser:
 
     async def _send_file(self, name: str) -> None:
         shape, word = hostile.FILES[name], new_word(self.choice)
-        file = File(f"{word}.{name}.{shape.suffix}", shape.content(word, self.characters), shape.media_type)
+        file = File(f"{word}.{name}.{shape.suffix}", shape.content(word, self.sizes.characters), shape.media_type)
         await self._command(Intent("upload", "POST", "/documents", file=file, wanted={"file_name": file.name}))
 
     async def _send_body(self, name: str) -> None:
         """Send a body that must be refused, once: nobody repeats it until it is accepted."""
         body = hostile.BODIES[name]
-        response = await self.sender.post(body.path, body.content(self.characters * _BODY_TIMES), self._key())
+        response = await self.sender.post(body.path, body.content(self.sizes.characters * _BODY_TIMES), self._key())
         if response is not None and not 400 <= response.status_code < 500:
             self.sender.ledger.violated(f"the body {name} was answered {response.status_code} {response.text[:300]}")
 

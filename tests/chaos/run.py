@@ -21,7 +21,7 @@ from domain.shared.access import Role
 from tests.chaos.checks import run_checks, unlike_rebuilt
 from tests.chaos.choices import choices_of
 from tests.chaos.faults import Fault, Faults
-from tests.chaos.hostile import TENANT, USER, HostileUser
+from tests.chaos.hostile import TENANT, USER, HostileUser, Sizes
 from tests.chaos.load import run_load, sender, senders
 from tests.chaos.rebuilds import Operator
 from tests.chaos.requests import Ledger
@@ -50,7 +50,7 @@ _DOCUMENTS = "select count(*) from varve.events where topic = 'knowledge.Documen
 Result = dict[str, Any]
 
 
-async def run(seed: int, kills: int, hostile_characters: int) -> Result:
+async def run(seed: int, kills: int, hostile: Sizes) -> Result:
     """Do everything; the result has `is_passed`, and under `checks` what was wrong."""
     _adopt_orphans()
     began = time.monotonic()
@@ -60,10 +60,10 @@ async def run(seed: int, kills: int, hostile_characters: int) -> Result:
         sys.stderr.flush()
 
     folder = _make_folder()
-    say(f"seed {seed}, {kills} kills of each kind, texts of {hostile_characters:,} characters; logs in {folder}")
+    say(f"seed {seed}, {kills} kills of each kind, texts of {hostile.characters:,} characters; logs in {folder}")
     async with running_system(folder) as system:
         say(f"ready at {system.url}")
-        result = await _run_in(system, seed, kills, hostile_characters, say)
+        result = await _run_in(system, seed, kills, hostile, say)
     left = _living_children(set())
     result["checks"]["no_process_is_left_after_the_end"] = left
     result |= {"seconds": round(time.monotonic() - began, 1)} | _surroundings()
@@ -73,7 +73,7 @@ async def run(seed: int, kills: int, hostile_characters: int) -> Result:
     return {"seed": seed, "kills": kills, "is_passed": result.pop("is_passed")} | result
 
 
-async def _run_in(system: System, seed: int, kills: int, hostile_characters: int, say: Callable[[str], None]) -> Result:
+async def _run_in(system: System, seed: int, kills: int, hostile: Sizes, say: Callable[[str], None]) -> Result:
     ledger = Ledger()
     faults = Faults(system, ledger, seed, kills, say)
     is_over = asyncio.Event()
@@ -82,7 +82,7 @@ async def _run_in(system: System, seed: int, kills: int, hostile_characters: int
         sender(system, ledger, "acme", "otto", Role.OPERATOR) as operating,
         sender(system, ledger, TENANT, USER, Role.EDITOR) as attacking,
     ):
-        attacker = HostileUser(attacking, choices_of(seed, "hostile"), hostile_characters)
+        attacker = HostileUser(attacking, choices_of(seed, "hostile"), hostile)
         operator = Operator(operating, system, choices_of(seed, "operator"))
         async with asyncio.TaskGroup() as group:
             load = group.create_task(run_load(clients, seed, is_over))
