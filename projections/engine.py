@@ -13,6 +13,8 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.background import completed, end, until_set
+from eventstore.fault_log import FAULTS
+from eventstore.faults import fault_of
 from eventstore.log import LogReader
 from eventstore.wake import CHANNEL, LANES_CHANNEL, READY_CHANNEL, WakeListener
 from projections.checkpoints import Checkpoints
@@ -130,8 +132,8 @@ class Engine:
             while True:
                 try:
                     await self._hold_lanes()
-                except (psycopg.Error, PoolTimeout) as error:
-                    log.warning("engine.database_lost", error=str(error))
+                except psycopg.Error as error:
+                    FAULTS.note("engine.database_lost" if fault_of(error).is_lost else "engine.failed", error)
                 if any(lane.may_have_stuck_thread and not lane.is_suspected for lane, _ in self._lanes.values()):
                     raise StuckThreadError
                 await self._until_next_heartbeat()

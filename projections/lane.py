@@ -12,16 +12,19 @@ from typing import Any, Literal, TypeVar
 import psycopg
 import structlog
 from opentelemetry import propagate, trace
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from eventstore.background import until_set
 from eventstore.decoding import collection_put_off
+from eventstore.fault_log import FAULTS
+from eventstore.faults import DependencyError, fault_of, meaning_of
 from eventstore.log import UndecodableEvent, UnknownEvent
 from eventstore.log_filter import LogFilter
 from eventstore.metrics import measured
 from eventstore.pipelines import pipelined_transaction
 from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, SlotRange, slot_of
+from eventstore.sqlstates import Meaning
 from projections.checkpoints import Checkpoints
 from projections.courtesy import Courtesy
 from projections.definition import Connection, NotReadyError, Projection
@@ -199,13 +202,9 @@ class Lane:
                 # More events change nothing: each look at the batch cuts its texts once more.
                 may_move, rest, wake = False, min(rest, _NOT_READY_SECONDS), self._is_ready
             except Exception as error:  # noqa: BLE001 - whatever a fold raises must end no more than its own lane
-                if _is_passing(error):
-                    log.warning("lane.database_lost", lane=self._lease.key, error=str(error))
-                    await asyncio.sleep(_BACKOFF_SECONDS[0])
-                    continue
-                if await self._has_ended(error):
+                if await self._has_ended(error, failures):
                     return
-                await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
+                await asyncio.sleep(_rest_after(error, failures))
                 failures += 1
                 continue
             if not may_move:
@@ -215,12 +214,19 @@ class Lane:
                 if self._is_heavy:
                     await asyncio.sleep(began + _HEAVY_SECONDS - time.monotonic())
 
-    async def _has_ended(self, error: Exception) -> bool:
-        """Show on the lane what is wrong; return whether this worker is done with it."""
+    async def _has_ended(self, error: Exception, failures: int) -> bool:
+        """Show on the lane what is wrong, after so many failures before; return whether this worker is done with it."""
         if isinstance(error, MemoryError | HungFoldError):
             self.is_suspected = True
             self._has_hung = self._has_hung or isinstance(error, HungFoldError)
-        with contextlib.suppress(psycopg.Error, PoolTimeout):
+        fault = fault_of(error)
+        if fault.has_no_connection:
+            FAULTS.note("lane.database_lost" if fault.is_lost else "lane.not_connected", error, lane=self._lease.key)
+            return False
+        if fault.meaning is Meaning.PASSING and not failures:
+            FAULTS.note("lane.retried", error, lane=self._lease.key)
+            return False
+        with contextlib.suppress(psycopg.Error):
             async with self._pool.connection() as connection:
                 match error:
                     case UnknownEvent():
@@ -235,8 +241,11 @@ class Lane:
                         await pause(connection, self._lease.projection, str(error), self._lease.generation)
                         return True
                     case _:
-                        log.error("lane.failed", lane=self._lease.key, position=self._position, exc_info=error)
                         await note_failure(connection, self._lease, _name_of(error))
+        if fault.meaning is Meaning.OF_THE_EVENT:
+            log.error("lane.failed", lane=self._lease.key, position=self._position, exc_info=error)
+        else:
+            FAULTS.note("lane.failed", error, lane=self._lease.key, position=self._position)
         return False
 
     async def run_alone(self, end: int, *, fills: bool) -> Literal["passed", "lost", "away"]:
@@ -259,7 +268,7 @@ class Lane:
             raise
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("lane.child_ended", lane=self._lease.key, error=repr(error))
-            return "away" if _is_passing(error) else "passed"
+            return "away" if meaning_of(error) is Meaning.PASSING else "passed"
         return "passed"
 
     async def _step(self) -> bool:
@@ -648,20 +657,20 @@ async def _unless_hung(work: Awaitable[T], seconds: float) -> T:
         raise HungFoldError(f"no end after {seconds:g} s") from error
 
 
+def _rest_after(error: Exception, failures: int) -> float:
+    """Return for how many seconds to rest: the longer the more often it has failed, unless there is no connection."""
+    if fault_of(error).has_no_connection:
+        return _BACKOFF_SECONDS[0]
+    return _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
+
+
 def _is_of_the_fold(error: Exception) -> bool:
     """Whether an event, or how it is applied, is wrong: not the lease, what is not ready yet, or the database.
 
     Memory that is missing, and a fold that does not return, may be another lane's fault: that shows in a child.
     """
     is_elsewhere = isinstance(error, LeaseLostError | NotReadyError | MemoryError | HungFoldError)
-    return not is_elsewhere and not _is_passing(error)
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether the database is away: not so when it refuses what takes too long, which would take as long again."""
-    if isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.TransactionTimeout):
-        return False
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout)
+    return not is_elsewhere and meaning_of(error) is Meaning.OF_THE_EVENT
 
 
 def _stack_of(error: Exception) -> str:
@@ -670,6 +679,8 @@ def _stack_of(error: Exception) -> str:
 
 def _name_of(error: Exception) -> str:
     """Return what operators of any tenant may see: the text of an error can hold rows of another; the log has it."""
+    if isinstance(error, DependencyError):
+        return f"{type(error).__name__} ({error.fault.kind})"
     state = getattr(error, "sqlstate", None)
     return type(error).__name__ if state is None else f"{type(error).__name__} ({state})"
 
