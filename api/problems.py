@@ -24,10 +24,15 @@ from eventstore.errors import (
     HistoryChanged,
     InvalidAppend,
     InvalidPosition,
+    QuestionTookTooLong,
+    ReadersBusy,
+    ReadModelHeld,
+    StorageRefused,
     StoreUnavailable,
     UnknownEventType,
     UnknownEventVersion,
 )
+from eventstore.fault_log import FAULTS
 from queries.errors import AsOfNotFound, CommandNotFound, InvalidCursor, PositionInTheFuture, PositionNotReached
 
 log = structlog.get_logger()
@@ -63,6 +68,10 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
     UnknownEventVersion: HTTPStatus.SERVICE_UNAVAILABLE,
     AppenderBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     HistoryChanged: HTTPStatus.SERVICE_UNAVAILABLE,
+    StorageRefused: HTTPStatus.SERVICE_UNAVAILABLE,
+    ReadModelHeld: HTTPStatus.SERVICE_UNAVAILABLE,
+    QuestionTookTooLong: HTTPStatus.SERVICE_UNAVAILABLE,
+    ReadersBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     InvalidAppend: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 """The one table from refusals to statuses."""
@@ -78,6 +87,10 @@ _UNAVAILABLE: dict[type[EventStoreError], str] = {
     UnknownEventType: _NEWER_CODE,
     UnknownEventVersion: _NEWER_CODE,
     AppenderBusy: "Too many commands are waiting. Nothing of this one was stored; send it again.",
+    StorageRefused: "The database can't store anything until an operator has mended it. Nothing of it was stored.",
+    ReadModelHeld: "A migration or a rebuild holds what this reads. Ask again in a moment.",
+    QuestionTookTooLong: "It took longer than a question may. Ask for less, or again in a while.",
+    ReadersBusy: "Too many questions like it are being answered. Ask again in a moment.",
     HistoryChanged: "The database was replaced while the command waited. Nothing of it was stored; send it again.",
 }
 
@@ -139,8 +152,9 @@ async def _refused_again(_: Request, error: Any) -> JSONResponse:
 async def _store_failed(_: Request, error: Any) -> JSONResponse:
     status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        log.warning("request.unavailable", error=repr(error))
-        headers, members = {"Retry-After": _RETRY_SECONDS}, None
+        FAULTS.note("request.unavailable", error)
+        headers = {"Retry-After": str(getattr(error, "retry_after_seconds", _RETRY_SECONDS))}
+        members = None
         if isinstance(error, UnknownEventType):
             members = {"topic": error.topic, "class_version": error.class_version, "version": error.version}
         return problem(status, kebab(type(error).__name__), _UNAVAILABLE[type(error)], headers, members)

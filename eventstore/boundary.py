@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
-from eventstore.errors import StoreUnavailable
+from eventstore.faults import raise_unavailable
 from eventstore.matching import MATCHING_OPTIONS, MatchedWindow, Search, matches, search, search_async
 from eventstore.prepare import PreparedAppend
 from eventstore.records import Boundary
@@ -70,8 +70,9 @@ class BoundaryCheck:
         except StopIteration as end:
             checked: PreparedAppend = end.value
             return checked
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise StoreUnavailable(str(error)) from error
+        except psycopg.Error as error:
+            raise_unavailable(error)
+            raise
 
 
 @asynccontextmanager

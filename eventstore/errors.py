@@ -77,6 +77,34 @@ class AppenderBusy(StoreUnavailable):
 
 
 @dataclass(eq=False)
+class StorageRefused(StoreUnavailable):
+    """The database can't store anything until an operator has mended it; nothing of the append was stored."""
+
+    retry_after_seconds: int = 10
+
+
+@dataclass(eq=False)
+class ReadModelHeld(StoreUnavailable):
+    """Others hold the read model for longer than a question waits: ask again in a while."""
+
+    retry_after_seconds: int = 1
+
+
+@dataclass(eq=False)
+class QuestionTookTooLong(StoreUnavailable):
+    """The question took longer than one may: ask for less, or again in a while."""
+
+    retry_after_seconds: int = 5
+
+
+@dataclass(eq=False)
+class ReadersBusy(StoreUnavailable):
+    """Too many questions of the tenant, or about the read model, are being answered: ask again in a while."""
+
+    retry_after_seconds: int = 1
+
+
+@dataclass(eq=False)
 class HistoryChanged(EventStoreError):
     """The log's server was replaced or restored while the append waited: what it was decided on may be gone."""
 

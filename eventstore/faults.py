@@ -9,6 +9,7 @@ import psycopg
 from psycopg.errors import PipelineAborted, lookup
 from psycopg_pool import PoolTimeout
 
+from eventstore.errors import QuestionTookTooLong, ReadModelHeld, StoreUnavailable
 from eventstore.sqlstates import (
     AWAY,
     CANNOT_STORE,
@@ -104,8 +105,8 @@ def fault_of(error: BaseException) -> Fault:
     match error:
         case DependencyError():
             return error.fault
-        case PoolTimeout():
-            return _of_no_connection(error)
+        case StoreUnavailable():
+            return _of_what_is_unavailable(error)
         case psycopg.Error():
             return _of_postgresql(error)
         case OSError(errno=int(number)) if number in _OPERATING_SYSTEM:
@@ -130,7 +131,34 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rstrip("_")).lower()
 
 
+def raise_unavailable(error: psycopg.Error) -> None:
+    """Raise an error of the store in place of PostgreSQL's, but where the statement or its data is wrong.
+
+    Raises:
+        ReadModelHeld, QuestionTookTooLong: a limit of time is over; the statement must not be sent again at once.
+        StoreUnavailable: the database can't be reached, or an operator has to mend it.
+    """
+    fault = fault_of(error)
+    if fault.is_locked:
+        raise ReadModelHeld(str(error)) from error
+    if fault.has_waited:
+        raise QuestionTookTooLong(str(error)) from error
+    if fault.meaning is not OF_THE_EVENT:
+        raise StoreUnavailable(f"{fault.kind}: {error}") from error
+
+
+def _of_what_is_unavailable(error: StoreUnavailable) -> Fault:
+    """Its cause tells more, if it has one."""
+    if type(error) is StoreUnavailable and isinstance(error.__cause__, psycopg.Error):
+        fault = _of_postgresql(error.__cause__)
+        if fault.meaning is not OF_THE_EVENT:
+            return fault
+    return Fault(PASSING, snake(type(error).__name__))
+
+
 def _of_postgresql(error: psycopg.Error) -> Fault:
+    if isinstance(error, PoolTimeout):
+        return _of_no_connection(error)
     if error.sqlstate is not None:
         meaning = meaning_of_state(error.sqlstate)
         return Fault(meaning, AWAY if says_lost(error.sqlstate) else _name(error.sqlstate), error.sqlstate)

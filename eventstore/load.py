@@ -8,13 +8,13 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg.rows import args_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
 
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
 from eventstore.applications import IS_OURS
-from eventstore.errors import StoreUnavailable
+from eventstore.faults import raise_unavailable
 from eventstore.mapper import PydanticMapper
 from eventstore.records import StreamEvent
 from eventstore.snapshots import Tail, UnusableSnapshot, Versioned, decode_snapshot
@@ -120,8 +120,9 @@ class AggregateRepository:
                 cursor = connection.cursor(row_factory=args_row(_Row), binary=True)
                 await cursor.execute(_LOAD, parameters, prepare=True)
                 rows: list[_Row] = await cursor.fetchall()
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise StoreUnavailable(str(error)) from error
+        except psycopg.Error as error:
+            raise_unavailable(error)
+            raise
         return rows
 
     def _events(self, rows: Sequence[_Row]) -> Iterable[Event]:

@@ -8,17 +8,20 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import tuple_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from domain.shared.events import Event
 from eventstore.applications import IS_OURS, WRITTEN_BY
-from eventstore.errors import StoreUnavailable
+from eventstore.bulkheads import Bulkheads
+from eventstore.faults import raise_unavailable
 from eventstore.log import decode_rows
 from eventstore.log_filter import DATA, VERSION
 from eventstore.mapper import EventTypes
 from eventstore.records import RecordedEvent
 from eventstore.shown import ShownEvent, shown
 
+_LOG = ("log",)
+"""What bulkheads know streams as, beside read models."""
 SET_TENANT = "select set_config('varve.tenant', %s, true)"
 
 BEFORE_FIRST = -1
@@ -70,8 +73,11 @@ _DECODED_AT_ONCE = 500_000  # bytes, some milliseconds
 class TenantStreams:
     """Reads the streams of one tenant at a time; what another application wrote is shown, and nothing else of it."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any], event_types: EventTypes) -> None:
-        self._pool = pool
+    def __init__(
+        self, pool: AsyncConnectionPool[Any], event_types: EventTypes, bulkheads: Bulkheads | None = None
+    ) -> None:
+        """Take a pool of the reader, and its `bulkheads`, if others ask on it as well."""
+        self._bulkheads = bulkheads or Bulkheads(pool)
         self._event_types = event_types
 
     async def stream(self, tenant: str, stream: str) -> "StreamEvents":
@@ -80,20 +86,20 @@ class TenantStreams:
         Raises:
             StoreUnavailable: the database can't be reached.
         """
-        reads = _TenantReads(self._pool, tenant)
+        reads = _TenantReads(self._bulkheads, tenant)
         ((epoch, position, last_version),) = await reads.rows(_OPEN, {"stream": stream})
         return StreamEvents(stream, position, epoch, last_version, reads, self._event_types)
 
 
 @dataclass(frozen=True, slots=True)
 class _TenantReads:
-    pool: AsyncConnectionPool[Any]
+    bulkheads: Bulkheads
     tenant: str
 
     async def rows(self, statement: LiteralString, *parameters: Mapping[str, object]) -> list[Any]:
         """Return the rows that `statement` gives for each of `parameters`, in one round trip."""
         try:
-            async with self.pool.connection() as connection:
+            async with self.bulkheads.connection(self.tenant, _LOG) as connection:
                 cursors = []
                 # The pipeline is one implicit transaction: the setting ends with it.
                 async with connection.pipeline():
@@ -102,8 +108,9 @@ class _TenantReads:
                         cursor = connection.cursor(row_factory=tuple_row, binary=True)
                         cursors.append(await cursor.execute(statement, each))
                 return [row for cursor in cursors for row in await cursor.fetchall()]
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise StoreUnavailable(str(error)) from error
+        except psycopg.Error as error:
+            raise_unavailable(error)
+            raise
 
 
 @dataclass(frozen=True, slots=True)

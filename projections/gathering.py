@@ -20,7 +20,8 @@ class Gathering(Generic[W, A]):
 
     What comes alone is asked for at once, and the busier the process is, the more is asked for with one question: as
     writes are committed in groups, and a DataLoader reads (https://github.com/graphql/dataloader). When a question for
-    several fails, each of them is asked for alone, so that nobody learns of another's failure.
+    several fails, each of them is asked for alone, so that nobody learns of another's failure; unless it is one that
+    would take each of them as long again.
     """
 
     def __init__(
@@ -29,11 +30,16 @@ class Gathering(Generic[W, A]):
         together: Callable[[Sequence[W]], Awaitable[Sequence[A]]],
         *,
         most: int,
+        is_final: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
-        """Take how one thing is asked for, and how up to `most` are, which are answered in their order."""
+        """Take how one thing is asked for, and how up to `most` are, which are answered in their order.
+
+        `is_final` tells which failures of several at once are each one's own, too.
+        """
         self._alone = alone
         self._together = together
         self._most = most
+        self._is_final = is_final
         self._waiting: dict[Hashable, _Group[W, A]] = {}
         self._asking: dict[Hashable, _Group[W, A]] = {}
         """Of each kind the last group that is being asked for."""
@@ -52,12 +58,14 @@ class Gathering(Generic[W, A]):
         if place + 1 == self._most:
             del self._waiting[kind]
         answers = await asyncio.shield(group.end)  # others wait for it, too, when one of them is cancelled
+        if isinstance(answers, Exception):
+            raise answers
         return answers[place] if answers else await self._alone(wanted)
 
     async def _ask_as_first(self, kind: Hashable, wanted: W) -> A:
         """Ask for what is wanted, and for what others of its kind want until it can be asked for."""
         group: _Group[W, A] = _Group(wanted)
-        answers: Sequence[A] = ()
+        answers: Sequence[A] | Exception = ()
         try:
             await self._wait(kind, group)
             self._asking[kind] = group
@@ -67,6 +75,8 @@ class Gathering(Generic[W, A]):
         finally:
             _leave(self._asking, kind, group)
             group.note_end(answers)
+        if isinstance(answers, Exception):
+            raise answers
         return answers[0] if answers else await self._alone(wanted)
 
     async def _wait(self, kind: Hashable, group: "_Group[W, A]") -> None:
@@ -79,12 +89,12 @@ class Gathering(Generic[W, A]):
             finally:
                 _leave(self._waiting, kind, group)
 
-    async def _asked_together(self, wanted: Sequence[W]) -> Sequence[A]:
+    async def _asked_together(self, wanted: Sequence[W]) -> Sequence[A] | Exception:
         try:
             return await self._together(wanted)
         except Exception as error:  # noqa: BLE001 - whoever asks alone finds out what is wrong, and with which one
             log.debug("gathering.failed", error=str(error))
-            return ()
+            return error if self._is_final(error) else ()
 
 
 def _leave(groups: "dict[Hashable, _Group[W, A]]", kind: Hashable, group: "_Group[W, A]") -> None:
@@ -98,15 +108,15 @@ class _Group(Generic[W, A]):
 
     def __init__(self, first: W) -> None:
         self.wanted = [first]
-        self._end: asyncio.Future[Sequence[A]] | None = None
+        self._end: asyncio.Future[Sequence[A] | Exception] | None = None
 
     @property
-    def end(self) -> "asyncio.Future[Sequence[A]]":
-        """What is done with the answers, or with none when each has to be asked for alone."""
+    def end(self) -> "asyncio.Future[Sequence[A] | Exception]":
+        """What is done with the answers, with none when each has to be asked for alone, or with each one's failure."""
         if self._end is None:  # few have anybody who waits
             self._end = asyncio.get_running_loop().create_future()
         return self._end
 
-    def note_end(self, answers: Sequence[A]) -> None:
+    def note_end(self, answers: Sequence[A] | Exception) -> None:
         if self._end is not None:
             self._end.set_result(answers)

@@ -7,17 +7,18 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
-import structlog
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.bulkheads import Bulkheads
 from eventstore.epochs import check_epoch
 from eventstore.errors import StoreUnavailable
+from eventstore.fault_log import FAULTS
+from eventstore.faults import fault_of, raise_unavailable
 from eventstore.position import Epoch, LogPosition, parse_position
 from projections.asking import Question
+from projections.held_models import HeldModels
 from projections.reading import ReadServer, Rows
-
-log = structlog.get_logger()
 
 _LIVE = "g.status = 'live'"
 _AS_OF = "g.status = 'kept' and g.as_of = %(as_of)s and coalesce(g.only_tenant, %(tenant)s) = %(tenant)s"
@@ -78,10 +79,17 @@ class LiveReadModels:
         *,
         as_of: UUID | None = None,
         tenant: str | None = None,
+        bulkheads: Bulkheads | None = None,
+        held: HeldModels | None = None,
     ) -> None:
-        """Take the servers' pools; with `as_of`, answer one `tenant` from what was built as of a past position."""
-        self._primary = ReadServer(pool, as_of)
-        self._replica = None if replica is None else ReadServer(replica)
+        """Take the servers' pools; with `as_of`, answer one `tenant` from what was built as of a past position.
+
+        `bulkheads` of the first pool are shared with what else asks on it, and `held` with other read models of it.
+        """
+        self._bulkheads = bulkheads or Bulkheads(pool)
+        self._held = held or HeldModels(self._bulkheads)
+        self._primary = ReadServer(self._bulkheads, self._held, as_of)
+        self._replica = None if replica is None else _read_server(replica)
         self._chosen = _LIVE if as_of is None else _AS_OF
         self._of = {"as_of": as_of, "tenant": tenant}
         self._replica_away_until = 0.0
@@ -106,11 +114,14 @@ class LiveReadModels:
         Raises:
             StoreUnavailable: the database can't be reached.
         """
-        found = LiveReadModels(self._primary.pool, as_of=as_of, tenant=actor.tenant)
+        found = LiveReadModels(
+            self._primary.pool, as_of=as_of, tenant=actor.tenant, bulkheads=self._bulkheads, held=self._held
+        )
         try:
             return found if await found._primary.knows(actor.tenant, models) else None
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise StoreUnavailable(str(error)) from error
+        except psycopg.Error as error:
+            raise_unavailable(error)
+            raise
 
     async def reached(self, models: Sequence[str]) -> Reached:
         """Return how far all of `models` are on the primary, and the log itself.
@@ -125,8 +136,9 @@ class LiveReadModels:
                     _REACHED.format(chosen=self._chosen), {"models": list(models), **self._of}, prepare=True
                 )
                 reached: Reached | None = await cursor.fetchone()
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise StoreUnavailable(str(error)) from error
+        except psycopg.Error as error:
+            raise_unavailable(error)
+            raise
         if reached is None or not reached.epochs:
             raise StoreUnavailable("the log has no epoch: run `varve migrate`")
         self._epoch = reached.epoch
@@ -141,25 +153,25 @@ class LiveReadModels:
         try:
             async with self._primary.pool.connection() as connection:
                 self._epoch = await check_epoch(connection)
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise StoreUnavailable(str(error)) from error
+        except psycopg.Error as error:
+            raise_unavailable(error)
+            raise
 
     async def _read_primary(self, tenant: str, question: Question) -> Rows:
-        try:
-            for attempt in range(_ATTEMPTS):
-                try:
-                    rows = await self._primary.ask(tenant, question)
-                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                    # A restarted server leaves dead connections in the pool; a read may simply be repeated.
-                    if attempt == _ATTEMPTS - 1:
-                        raise StoreUnavailable(str(error)) from error
-                    await self._primary.pool.check()
-                    continue
-                if rows is not None:
-                    self._epoch = rows.epoch
-                    return rows
-        except PoolTimeout as error:
-            raise StoreUnavailable(str(error)) from error
+        for attempt in range(_ATTEMPTS):
+            try:
+                rows = await self._primary.ask(tenant, question)
+            except psycopg.Error as error:
+                if isinstance(error, PoolTimeout) or not fault_of(error).is_lost or attempt == _ATTEMPTS - 1:
+                    FAULTS.note("read.failed", error, models=question.models)
+                    raise_unavailable(error)
+                    raise
+                # A restarted server leaves dead connections in the pool; a read may simply be repeated.
+                await self._primary.pool.check()
+                continue
+            if rows is not None:
+                self._epoch = rows.epoch
+                return rows
         raise StoreUnavailable(f"no live generation of {', '.join(question.models)}: is a projection worker running?")
 
     async def _read_replica(self, tenant: str, question: Question, least: LogPosition | None) -> Rows | None:
@@ -171,12 +183,19 @@ class LiveReadModels:
             rows = await self._replica.ask(tenant, question) or await self._replica.ask(tenant, question)
         except psycopg.errors.SerializationFailure:
             return None  # what it replays was in the way
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        except psycopg.Error as error:
+            if fault_of(error).has_waited:
+                raise_unavailable(error)  # the primary would take as long again
             self._replica_away_until = time.monotonic() + _AWAY_SECONDS
-            log.warning("replica.away", error=str(error))
+            FAULTS.note("replica.away", error)
             return None
         # A replica of a server that is gone may show a history that no longer exists.
         is_of_this_history = rows is not None and rows.epoch == (self._epoch if least is None else least.epoch)
         if rows is None or not is_of_this_history or (least is not None and rows.position < least.position):
             return None
         return rows
+
+
+def _read_server(pool: AsyncConnectionPool[Any]) -> ReadServer:
+    bulkheads = Bulkheads(pool)
+    return ReadServer(bulkheads, HeldModels(bulkheads))

@@ -8,10 +8,13 @@ from uuid import UUID
 
 import orjson
 import psycopg
-from psycopg_pool import AsyncConnectionPool
 
+from eventstore.bulkheads import Bulkheads
+from eventstore.errors import ReadModelHeld, StoreUnavailable
+from eventstore.faults import fault_of
 from projections.asking import Answer, Asked, Question, Statement, statement_of, statement_of_several
 from projections.gathering import Gathering
+from projections.held_models import HeldModels
 
 _GENERATIONS = "select varve.start_reading(%s, %s::text[], %s)"
 _MOST_TOGETHER = 32
@@ -40,11 +43,13 @@ class Rows:
 class ReadServer:
     """The read models of one server, which may be another's replica and so behind it, in its generations too."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any], as_of: UUID | None = None) -> None:
-        self.pool = pool
+    def __init__(self, bulkheads: Bulkheads, held: HeldModels, as_of: UUID | None = None) -> None:
+        self.bulkheads = bulkheads
+        self.pool = bulkheads.pool
+        self.held = held
         self._as_of = as_of
         self._generations: dict[str, int] = {}
-        self._by_key = Gathering(self._ask, self._ask_together, most=_MOST_TOGETHER)
+        self._by_key = Gathering(self._ask, self._ask_together, most=_MOST_TOGETHER, is_final=_is_final)
 
     async def ask(self, tenant: str, question: Question) -> Rows | None:
         """Return the rows of `question` in one tenant; None when another generation is live than was thought.
@@ -52,6 +57,7 @@ class ReadServer:
         The SQL is made for the generations that were live at the last reading, and what it answers says which ones are.
 
         Raises:
+            ReadModelHeld, ReadersBusy: others hold what it needs.
             psycopg.Error, PoolTimeout: the server did not answer.
         """
         generations = {model: self._generations.get(model, 0) for model in question.models}
@@ -73,34 +79,45 @@ class ReadServer:
         return await (self._ask(asked) if kind is None else self._by_key.ask(kind, asked))
 
     async def _ask(self, asked: Asked) -> Rows:
-        (rows,) = await self._asked(statement_of(asked), 1, asked.question.settings)
+        (rows,) = await self._asked(asked, statement_of(asked), 1)
         return rows
 
     async def _ask_together(self, several: Sequence[Asked]) -> Sequence[Rows]:
-        return await self._asked(statement_of_several(several), len(several), {})
+        return await self._asked(several[0], statement_of_several(several), len(several))
 
-    async def _asked(
-        self, question: tuple[Statement, list[Any]], questions: int, settings: Mapping[str, str]
-    ) -> Sequence[Rows]:
+    async def _asked(self, first: Asked, question: tuple[Statement, list[Any]], questions: int) -> Sequence[Rows]:
         statement, parameters = question
-        async with self.pool.connection() as connection:
-            cursor = psycopg.AsyncRawCursor(connection, row_factory=statement.answers)
-            if not settings:
-                await cursor.execute(statement.sql, parameters)
-            else:
-                async with connection.pipeline():  # one transaction, at whose end the settings are gone
-                    await connection.execute(_set(tuple(settings)), list(settings.values()))
+        models = first.question.models
+        settings = {**first.question.settings, **self.held.enter(models)}
+        try:
+            async with self.bulkheads.connection(first.tenant, models) as connection:
+                cursor = psycopg.AsyncRawCursor(connection, row_factory=statement.answers)
+                if not settings:
                     await cursor.execute(statement.sql, parameters)
-            return _rows_of(await cursor.fetchall(), questions)
+                else:
+                    async with connection.pipeline():  # one transaction, at whose end the settings are gone
+                        await connection.execute(_set(tuple(settings)), list(settings.values()))
+                        await cursor.execute(statement.sql, parameters)
+                rows = _rows_of(await cursor.fetchall(), questions)
+        except psycopg.errors.LockNotAvailable as error:
+            await self.held.find(models)
+            raise ReadModelHeld(", ".join(models)) from error
+        self.held.note_answered(models)
+        return rows
 
     async def knows(self, tenant: str, models: Sequence[str]) -> bool:
         """Look which generations of `models` are read, and return whether each has one that holds the tenant's rows."""
-        async with self.pool.connection() as connection:
+        async with self.bulkheads.connection(tenant, ()) as connection:
             cursor = await connection.execute(_GENERATIONS, (tenant, list(models), self._as_of), prepare=True)
             ((reading,),) = await cursor.fetchall()
         (rows,) = _rows_of([(reading, 1, None)], 1)
         self._generations |= rows.generations
         return self._generations.keys() >= set(models)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether what failed for several questions is not to be asked again for each of them."""
+    return isinstance(error, StoreUnavailable) or fault_of(error).has_waited
 
 
 @lru_cache

@@ -30,6 +30,7 @@ from eventstore.aggregate_cache import AggregateCache
 from eventstore.append import open_appender
 from eventstore.application import VarveApplication
 from eventstore.background import run_beside, run_together
+from eventstore.bulkheads import Bulkheads
 from eventstore.errors import StoreUnavailable
 from eventstore.load import AggregateRepository
 from eventstore.log import LogReader
@@ -79,7 +80,8 @@ from workers.text_analyzer import TextAnalyzer
 from workers.waking import Waker
 
 _WRITER_CONNECTIONS = 8
-_READER_CONNECTIONS = 8
+_READER_CONNECTIONS = 12
+"""Half of them at the most are one tenant's, and fewer one read model's: see eventstore/bulkheads.py."""
 PROJECTOR_CONNECTIONS = 7
 """Of a projection worker: one for heartbeats, the others for its lanes, however many. An eighth one listens."""
 _DOCUMENT_CONNECTIONS = 4
@@ -160,7 +162,8 @@ async def open_platform(
             replica = await stack.enter_async_context(
                 open_pool(settings, "varve_reader", reader_connections, replica=True)
             )
-        read_models = LiveReadModels(reader, replica)
+        bulkheads = Bulkheads(reader)
+        read_models = LiveReadModels(reader, replica, bulkheads=bulkheads)
         search = search_handler(asking_embedder, TextAnalyzer(), SearchSettings(), searches)
         shared = await stack.enter_async_context(_open_shared_answers(settings))
         cache = await stack.enter_async_context(_open_cache(settings, reader, shared, searches, is_used=keeps_answers))
@@ -179,7 +182,7 @@ async def open_platform(
                     search=search, projections=projections_handler(settings.alarm_seconds), shared=shared
                 ),
                 read_models=read_models,
-                streams=TenantStreams(reader, application.event_types),
+                streams=TenantStreams(reader, application.event_types, bulkheads),
                 wait_seconds=settings.wait_seconds,
                 cache=cache,
             ),

@@ -3,13 +3,14 @@
 import select
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import psycopg
 from psycopg.types.json import set_json_loads
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.fault_log import FAULTS
 from eventstore.pipelines import PipelineConnection
 from eventstore.sessions import SESSION_LIMITS, as_options
 from varve.settings import DatabaseRole, Settings
@@ -23,7 +24,8 @@ _OF_ROLES: Mapping[DatabaseRole, Mapping[str, str]] = {
     "varve_projector": {"statement_timeout": "300s", "transaction_timeout": "300s"},
     # Every index begins with the tenant, but as long as a table is small, or nobody has counted its rows, the planner
     # would read those of all tenants. No compiling: where there is no index, a scan's cost is made up to be enormous.
-    "varve_reader": {"enable_seqscan": "off", "jit": "off"},
+    # What holds a read model for longer than this has its readers refused: see projections/held_models.py.
+    "varve_reader": {"enable_seqscan": "off", "jit": "off", "lock_timeout": "2s"},
 }
 
 
@@ -43,6 +45,19 @@ def connecting(settings: Settings, role: DatabaseRole, *, replica: bool = False)
     return pooled_url, {} if settings.pooled_prepared_statements else {"prepare_threshold": None}
 
 
+class _Pool(AsyncConnectionPool[Any]):
+    """Tells, where it has no connection, why the server gives it none."""
+
+    failure: psycopg.Error | None = None
+    """Of the last attempt to connect."""
+
+    async def getconn(self, timeout: float | None = None) -> Any:
+        try:
+            return await super().getconn(timeout)
+        except PoolTimeout as error:
+            raise PoolTimeout(str(error)) from self.failure
+
+
 @asynccontextmanager
 async def open_pool(
     settings: Settings, role: DatabaseRole, size: int, application_name: str = "varve", *, replica: bool = False
@@ -59,6 +74,20 @@ async def open_pool(
         replica: connect to the replica, which may be away; then the pool opens none until it is back.
     """
 
+    class Connection(PipelineConnection):
+        """Has the pool know why the last attempt to connect has failed, if it has."""
+
+        @classmethod
+        async def connect(cls, *arguments: Any, **options: Any) -> Self:
+            try:
+                connection = await super().connect(*arguments, **options)
+            except psycopg.Error as error:
+                pool.failure = error
+                FAULTS.note("pool.not_connected", error, pool=pool.name)
+                raise
+            pool.failure = None
+            return connection
+
     async def require_open(connection: psycopg.AsyncConnection[Any]) -> None:
         try:
             _require_open(connection)
@@ -67,9 +96,9 @@ async def open_pool(
             raise
 
     url, arguments = connecting(settings, role, replica=replica)
-    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+    pool = _Pool(
         url,
-        connection_class=PipelineConnection,
+        connection_class=Connection,
         min_size=1,
         max_size=size,
         timeout=_REPLICA_WAIT_SECONDS if replica else 10.0,

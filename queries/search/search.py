@@ -11,6 +11,7 @@ import structlog
 
 from domain.shared.text import Analyzer, Embedder
 from eventstore.errors import StoreUnavailable
+from eventstore.fault_log import FAULTS
 from eventstore.position import LogPosition
 from queries.access import visible_to
 from queries.message import Answer, Asking, QueryHandler, answer_of
@@ -179,7 +180,7 @@ class _Searching:
             try:
                 return await self._ask(legs)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one leg, the other one goes on
-                log.warning("search.leg_away", legs=legs, error=repr(error))
+                FAULTS.note("search.leg_away", error, legs=legs)
         raise StoreUnavailable(f"no leg of the search answers: {self._query.mode}")
 
     async def _ask(self, legs: Legs) -> "_Found":
