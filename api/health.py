@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from api.requests import ServicesOf
 from api.services import HealthCheck, HealthWarning
+from eventstore.faults import DependencyError
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -58,6 +59,8 @@ async def _check(check: HealthCheck) -> str:
             await check()
     except TimeoutError:
         return f"no answer within {_SECONDS:g} s"
+    except DependencyError as error:
+        return error.fault.kind
     except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
         return type(error).__name__
     return "ok"

@@ -33,6 +33,7 @@ from eventstore.errors import (
     UnknownEventVersion,
 )
 from eventstore.fault_log import FAULTS
+from eventstore.faults import DependencyError
 from queries.errors import AsOfNotFound, CommandNotFound, InvalidCursor, PositionInTheFuture, PositionNotReached
 
 log = structlog.get_logger()
@@ -78,6 +79,7 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
 
 _BY_CODE = {error.__name__: status for error, status in STATUSES.items()}
 _RETRY_SECONDS = "1"
+_MENDING_SECONDS = "10"
 _NEWER_CODE = (
     "Another version of Varve wrote an event of it, and this process can't read it. Try again; if that goes on, "
     "no version that reads it runs, and an operator can void the event."
@@ -163,6 +165,12 @@ async def _store_failed(_: Request, error: Any) -> JSONResponse:
     return problem(status, kebab(type(error).__name__), (type(error).__doc__ or "").strip())
 
 
+async def _dependency_failed(_: Request, error: Any) -> JSONResponse:
+    FAULTS.note("request.unavailable", error)
+    detail = f"A service that this needs has failed ({error.fault.kind}). Nothing of it was stored; send it again."
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "dependency-failed", detail, {"Retry-After": _MENDING_SECONDS})
+
+
 async def _position_gone(_: Request, error: Any) -> JSONResponse:
     members = {"token": error.token, "fork_position": error.fork_position}
     return problem(
@@ -200,6 +208,7 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse
     RememberedRefusal: _refused_again,
     ForeignEpoch: _position_gone,
     EventStoreError: _store_failed,
+    DependencyError: _dependency_failed,
     ProblemError: _http_problem,
     RequestValidationError: _invalid,
     HTTPException: _http_error,

@@ -16,11 +16,14 @@ import structlog
 
 from eventstore.background import running_beside
 from eventstore.batch import Abandoned, Again, Batch, BatchAnswer, Outcome, known, stored
-from eventstore.errors import EventStoreError, HistoryChanged, InvalidAppend, StoreUnavailable
+from eventstore.errors import EventStoreError, HistoryChanged, InvalidAppend, StorageRefused, StoreUnavailable
+from eventstore.fault_log import FAULTS
+from eventstore.faults import fault_of
 from eventstore.metrics import batch_size
 from eventstore.pace import Pace
 from eventstore.prepare import PreparedAppend
 from eventstore.records import Appended
+from eventstore.sqlstates import Meaning
 from eventstore.waiting import BatchLimits, Waiting, WaitingAppends
 from eventstore.writer_session import WriterSession
 
@@ -30,15 +33,6 @@ _RECONNECT_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.5)
 _AGAIN_SECONDS = 0.05
 _MOST_UNSETTLED = 10_000
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError)
-_PASSING = (  # the server's own troubles: the same batch may pass a moment later
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.QueryCanceled,
-    psycopg.errors.TransactionTimeout,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.InsufficientResources,
-    psycopg.errors.OperatorIntervention,
-)
 
 _STOPPED = "the appender was stopped"
 
@@ -95,6 +89,7 @@ class BatchAppender:
             HistoryChanged: the log's server was replaced meanwhile; nothing was stored, decide anew.
             InvalidAppend: the database can't store it.
             AppenderBusy: too many appends are waiting; nothing was stored.
+            StorageRefused: the database can't store anything; nothing was stored.
             StoreUnavailable: no connection; the outcome is unknown.
         """
         if self._is_stopped:
@@ -141,7 +136,7 @@ class BatchAppender:
             self._give_up(batch, _STOPPED)
             raise
         except _LOST as error:
-            log.warning("append.connection_lost", error=str(error), appends=len(batch))
+            FAULTS.note("append.connection_lost", error, appends=len(batch))
             await self._disconnect()
             self._give_up_the_late(batch, str(error) or "the database does not answer")
         except Exception as error:  # the appender must live on, whatever one batch does
@@ -239,16 +234,28 @@ class BatchAppender:
                 raise psycopg.OperationalError(str(error)) from error
             for each in waiting:
                 each.sent_after = None
-            if isinstance(error, _PASSING):
-                log.warning("append.retried", error=str(error), appends=len(waiting))
-                self._give_up_the_late(waiting, str(error))
-                await asyncio.sleep(_AGAIN_SECONDS)
-            else:
-                await self._halve(session, waiting, error)
+            await self._after_refusal(session, waiting, error)
             return
+        FAULTS.note_stored()
         batch_size.record(len(waiting))
         self._note_history(answer)
         self._deliver([waiting[index] for index in batch.order], batch.outcomes(answer))
+
+    async def _after_refusal(self, session: WriterSession, waiting: list[Waiting], error: psycopg.Error) -> None:
+        """Have a batch that was refused as a whole sent again, told to its callers, or sent in halves."""
+        fault = fault_of(error)
+        if fault.meaning is Meaning.PASSING or fault.has_waited:
+            FAULTS.note("append.retried", error, appends=len(waiting))
+            self._give_up_the_late(waiting, str(error))
+            await asyncio.sleep(_AGAIN_SECONDS)
+        elif fault.meaning is Meaning.OPERATOR and not (fault.may_be_of_one and len(waiting) > 1):
+            FAULTS.note("append.not_stored", error, appends=len(waiting))
+            for each in waiting:
+                _fail(each, StorageRefused(f"{fault.kind}: {error}"))
+            # Another session may be of another server: one that was promoted meanwhile is not read-only.
+            await self._disconnect()
+        else:
+            await self._halve(session, waiting, error)
 
     async def _halve(self, session: WriterSession, waiting: list[Waiting], error: Exception) -> None:
         if len(waiting) == 1:

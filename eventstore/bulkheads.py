@@ -13,8 +13,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from eventstore.errors import ReadersBusy, StoreUnavailable
 
-WAIT_SECONDS = 2.0
-"""A question waits no longer for a connection than for a lock: see the readers' `lock_timeout`."""
+WAIT_SECONDS = 2.5
+"""A question waits hardly longer for a connection than for a lock: see the readers' `lock_timeout`."""
 _MOST_WAITING = 2_000
 
 Connection = psycopg.AsyncConnection[Any]

@@ -33,7 +33,8 @@ class FaultLog:
     clock: Callable[[], float] = time.monotonic
     """Seconds."""
     _seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
-    _stored: dict[str, float] = field(default_factory=dict)
+    _not_stored: dict[tuple[str, str], float] = field(default_factory=dict)
+    """By service and kind, when."""
 
     def note(self, event: str, error: BaseException, *, service: str = "postgresql", **fields: Any) -> Fault:
         """Count `error` and log `event`, unless the same kind of failure was logged a moment ago; return its meaning.
@@ -48,28 +49,28 @@ class FaultLog:
         attributes = {"varve.service": service, "varve.fault": fault.kind, "varve.meaning": fault.meaning.value}
         faults.add(1, attributes)
         if fault.is_of_storage:
-            self._stored[fault.kind] = self.clock()
+            self._not_stored[service, fault.kind] = self.clock()
         times = self._times(event, fault.kind)
         if times:
             said = {"service": service, "fault": fault.kind, "meaning": fault.meaning.value, "times": times}
             log.warning(event, **said, error=str(error), **fields)
         return fault
 
-    def cannot_store(self, within_seconds: float) -> str | None:
-        """Return the kind of the last failure to store anything, if it was so short a time ago."""
-        now = self.clock()
-        recent = [(at, kind) for kind, at in self._stored.items() if now - at <= within_seconds]
-        return max(recent)[1] if recent else None
+    def not_stored(self, within_seconds: float) -> list[str]:
+        """Return which services could not store anything, and why, so short a time ago."""
+        since = self.clock() - within_seconds
+        return sorted(f"{service}: {kind}" for (service, kind), at in self._not_stored.items() if at >= since)
 
-    def has_stored(self) -> None:
-        """Learn that the database stores again."""
-        if self._stored:
-            self._stored.clear()
+    def note_stored(self, service: str = "postgresql") -> None:
+        """Learn that a service stores again."""
+        if self._not_stored:
+            for each in [each for each in self._not_stored if each[0] == service]:
+                del self._not_stored[each]
 
     def forget(self) -> None:
         """Forget all failures; the next one of each kind is logged at once."""
         self._seen.clear()
-        self._stored.clear()
+        self._not_stored.clear()
 
     def _times(self, event: str, kind: str) -> int:
         """Return how many failures the line stands for; 0 when none is due."""

@@ -97,7 +97,9 @@ _OPERATING_SYSTEM: Mapping[int, str] = {
 }
 """The operator's to mend, by the operating system's number."""
 _CONNECTION_KINDS = frozenset({NO_FREE_CONNECTION, *KINDS_OF_FAILED_CONNECTIONS})
-_STORAGE_KINDS = frozenset({"disk_full", "quota_exceeded", "file_too_large", "read_only", "io_error"})
+_STORAGE_KINDS = frozenset(
+    {"disk_full", "quota_exceeded", "file_too_large", "read_only", "io_error", "out_of_memory", "not_persisted"}
+)
 
 
 def fault_of(error: BaseException) -> Fault:

@@ -10,6 +10,7 @@ import structlog
 
 from eventstore.background import running_beside, until_set
 from eventstore.epochs import read_epochs
+from eventstore.fault_log import FAULTS
 from eventstore.log import FetchedRows, LogReader, UnknownEvent, Window
 from eventstore.log_filter import EVERYTHING, LogFilter
 from eventstore.pipelines import PipelineConnection
@@ -98,8 +99,8 @@ class Subscription:
             try:
                 async with asyncio.timeout(_LONGEST_READ_SECONDS):
                     return await self._fetch_once()
-            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
-                log.warning("subscription.read_failed", position=self._position, error=str(error))
+            except (psycopg.Error, TimeoutError) as error:
+                FAULTS.note("subscription.read_failed", error, position=self._position)
                 await asyncio.sleep(_AGAIN_SECONDS[min(tries, len(_AGAIN_SECONDS) - 1)])
                 tries += 1
 

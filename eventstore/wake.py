@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import psycopg
-import structlog
 
-log = structlog.get_logger()
+from eventstore.fault_log import FAULTS
 
 CHANNEL = "varve_log"
 """Told of after events were appended."""
@@ -90,6 +89,6 @@ async def _keep_connected(
             async with await psycopg.AsyncConnection.connect(database_url, autocommit=True, **KEEPALIVES) as connection:
                 await work(connection)
         except psycopg.Error as error:
-            log.warning(lost, error=str(error))
+            FAULTS.note(lost, error)
         tries = 0 if loop.time() - began > _STEADY_SECONDS else tries + 1
         await asyncio.sleep(_RECONNECT_SECONDS[min(tries, len(_RECONNECT_SECONDS) - 1)])

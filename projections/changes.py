@@ -12,12 +12,10 @@ from zlib import crc32
 
 import orjson
 import psycopg
-import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventstore.background import until_set
-
-log = structlog.get_logger()
+from eventstore.fault_log import FAULTS
 
 _CHANGES = "select varve.changes(%s)"
 _HEAD = "select varve.head()"
@@ -121,7 +119,7 @@ class ReadModelChanges:
                         self._begin_at(head - _MOST_EVENTS)
                 (found,) = await (await connection.execute(_CHANGES, (self._head,), prepare=True)).fetchone() or ("",)
         except (psycopg.Error, PoolTimeout) as error:
-            log.warning("changes.unknown", error=str(error))
+            FAULTS.note("changes.unknown", error)
             return
         self._note(**orjson.loads(found))
         self._known_at = began

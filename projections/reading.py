@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 import psycopg
 
-from eventstore.bulkheads import Bulkheads
+from eventstore.bulkheads import Bulkheads, Connection
 from eventstore.errors import ReadModelHeld, StoreUnavailable
 from eventstore.faults import fault_of
 from projections.asking import Answer, Asked, Question, Statement, statement_of, statement_of_several
@@ -86,24 +86,16 @@ class ReadServer:
         return await self._asked(several[0], statement_of_several(several), len(several))
 
     async def _asked(self, first: Asked, question: tuple[Statement, list[Any]], questions: int) -> Sequence[Rows]:
-        statement, parameters = question
         models = first.question.models
         settings = {**first.question.settings, **self.held.enter(models)}
-        try:
-            async with self.bulkheads.connection(first.tenant, models) as connection:
-                cursor = psycopg.AsyncRawCursor(connection, row_factory=statement.answers)
-                if not settings:
-                    await cursor.execute(statement.sql, parameters)
-                else:
-                    async with connection.pipeline():  # one transaction, at whose end the settings are gone
-                        await connection.execute(_set(tuple(settings)), list(settings.values()))
-                        await cursor.execute(statement.sql, parameters)
-                rows = _rows_of(await cursor.fetchall(), questions)
-        except psycopg.errors.LockNotAvailable as error:
-            await self.held.find(models)
-            raise ReadModelHeld(", ".join(models)) from error
+        async with self.bulkheads.connection(first.tenant, models) as connection:
+            try:
+                answers = await _answers(connection, *question, settings)
+            except psycopg.errors.LockNotAvailable as error:
+                await self.held.find(models)  # before others wait for the same in this one's place
+                raise ReadModelHeld(", ".join(models)) from error
         self.held.note_answered(models)
-        return rows
+        return _rows_of(answers, questions)
 
     async def knows(self, tenant: str, models: Sequence[str]) -> bool:
         """Look which generations of `models` are read, and return whether each has one that holds the tenant's rows."""
@@ -113,6 +105,19 @@ class ReadServer:
         (rows,) = _rows_of([(reading, 1, None)], 1)
         self._generations |= rows.generations
         return self._generations.keys() >= set(models)
+
+
+async def _answers(
+    connection: Connection, statement: Statement, parameters: list[Any], settings: Mapping[str, str]
+) -> list[Answer]:
+    cursor = psycopg.AsyncRawCursor(connection, row_factory=statement.answers)
+    if not settings:
+        await cursor.execute(statement.sql, parameters)
+    else:
+        async with connection.pipeline():  # one transaction, at whose end the settings are gone
+            await connection.execute(_set(tuple(settings)), list(settings.values()))
+            await cursor.execute(statement.sql, parameters)
+    return await cursor.fetchall()
 
 
 def _is_final(error: Exception) -> bool:

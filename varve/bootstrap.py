@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dramatiq
@@ -48,7 +49,6 @@ from projections.registry import build_projections, reactors, rebuildable, topic
 from projections.search.sources import Contents, SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
-from projections.unknown_events import unknown_event
 from queries.bus import QueryBus
 from queries.cache import AnswerCache
 from queries.operations.gauges import LaneGauges
@@ -56,6 +56,7 @@ from queries.operations.projections import projections_handler
 from queries.registry import build_handlers as build_query_handlers
 from queries.search.records import SearchRecords, noting_hits
 from queries.search.search import SearchSettings, search_handler
+from varve.health import PostgresHealth, redis_answers
 from varve.pools import open_pool
 from varve.settings import DatabaseRole, Settings
 from varve.shared_answers import RedisAnswers
@@ -213,25 +214,20 @@ async def open_api_services(
             gauges = LaneGauges(meter, platform.read_models, settings.alarm_seconds)
             run_beside(stack, gauges.run(settings.metrics_seconds))
 
-        async def postgres_answers() -> None:
-            async with platform.reader_pool.connection() as connection:
-                await connection.execute("select varve.head()")
-
-        async def redis_answers() -> None:
-            await redis_client.ping()
-
-        async def read_models_stand() -> str | None:
-            async with platform.reader_pool.connection() as connection:
-                return await unknown_event(connection)
-
+        postgres = PostgresHealth(settings)
+        stack.push_async_callback(postgres.close)
         yield Services(
             commands=platform.commands,
             queries=platform.queries,
             tokens=TokenVerifier(signing_key(settings.derived_key("token signing")), SystemClock()),
             ids=TimeOrderedIds(),
             uploads=_Uploads(platform.blobs),
-            health_checks={"postgresql": postgres_answers, "redis": redis_answers},
-            health_warnings={"projections": read_models_stand},
+            health_checks={
+                "postgresql": postgres.answers,
+                "redis": partial(redis_answers, redis_client),
+                "storage": postgres.stores,
+            },
+            health_warnings={"projections": postgres.stands},
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             is_metered=settings.otlp_endpoint is not None,

@@ -6,15 +6,14 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from eventstore.background import until_set
+from eventstore.fault_log import FAULTS
 from queries.ports import KeptAnswer, KeptSummary
-
-log = structlog.get_logger()
+from workers.redis_faults import dependency_error
 
 _MOST_WAITING = 1_000
 _MOST_OCTETS = 1_000_000
@@ -126,7 +125,7 @@ class RedisAnswers:
 
     def _note_away(self, error: Exception) -> None:
         self._away_until = time.monotonic() + _AWAY_SECONDS
-        log.warning("answers.redis_away", error=str(error))
+        FAULTS.note("answers.redis_away", dependency_error(error), service="redis")
 
 
 def _key(tenant: str, query_hash: str) -> str:

@@ -1,19 +1,24 @@
 """Keeps the bytes of uploaded files: one object for each content and tenant, named by its SHA-256."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore
+
+from eventstore.fault_log import FAULTS
+from workers.blob_faults import of_blob_store
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -77,19 +82,23 @@ class Blobs:
 
         Raises:
             BlobTooLarge: as soon as more than `max_bytes` have come.
+            BlobStoreFault: the store has failed: its disk is full, say.
             ValueError: `tenant` is no name of a tenant.
         """
         temporary = f"{_checked_tenant(tenant)}/{_INCOMING}/{uuid4().hex}"
         content = _Hashed(chunks, max_bytes)
         try:
-            await self._store.put_async(temporary, content.pieces(), use_multipart=True)
+            with of_blob_store():
+                await self._store.put_async(temporary, content.pieces(), use_multipart=True)
         except BaseException:
-            await self._discard(temporary)
+            await self._discard_quietly(temporary)
             if content.failure is not None:
                 raise content.failure from None
             raise
         blob = StoredBlob(content.digest.hexdigest(), content.size)
-        await self._rename(temporary, _key(tenant, blob.sha256))
+        with of_blob_store():
+            await self._rename(temporary, _key(tenant, blob.sha256))
+        FAULTS.note_stored("blobs")
         return blob
 
     async def put_bytes(self, tenant: str, content: bytes, max_bytes: int) -> StoredBlob:
@@ -115,14 +124,17 @@ class Blobs:
         Raises:
             BlobNotFound: the tenant has none of that name.
             BlobCorrupt: the bytes have changed.
+            BlobStoreFault: the store has failed.
         """
-        try:
-            found = await self._store.get_async(_key(tenant, sha256))
-        except (NotFoundError, FileNotFoundError):
-            raise BlobNotFound(tenant, sha256) from None
+        with of_blob_store():
+            try:
+                found = await self._store.get_async(_key(tenant, sha256))
+            except (NotFoundError, FileNotFoundError):
+                self._require_folder()
+                raise BlobNotFound(tenant, sha256) from None
         digest = hashlib.sha256()
-        async for buffer in found.stream(min_chunk_size=_PIECE):
-            piece = bytes(buffer)
+        pieces = found.stream(min_chunk_size=_PIECE).__aiter__()
+        while (piece := await _next(pieces)) is not None:
             digest.update(piece)
             yield piece
         if digest.hexdigest() != sha256:
@@ -153,13 +165,14 @@ class Blobs:
         before = (now or datetime.now(UTC)) - _ABANDONED_AFTER
         folder = f"{_checked_tenant(tenant)}/{_INCOMING}"
         removed = 0
-        async for page in self._store.list_async(folder):
-            for entry in page:
-                if entry["last_modified"] < before:
-                    await self._discard(entry["path"])
-                    removed += 1
-        own = self._own_path(folder)
-        return removed + (await asyncio.to_thread(_remove_staged, own, before) if own is not None else 0)
+        with of_blob_store():
+            async for page in self._store.list_async(folder):
+                for entry in page:
+                    if entry["last_modified"] < before:
+                        await self._discard(entry["path"])
+                        removed += 1
+            own = self._own_path(folder)
+            return removed + (await asyncio.to_thread(_remove_staged, own, before) if own is not None else 0)
 
     async def _rename(self, temporary: str, final: str) -> None:
         """Local bytes are on the disk before the name is, and the name before the caller records it."""
@@ -170,8 +183,18 @@ class Blobs:
             if (named := self._own_path(final)) is not None:
                 await asyncio.to_thread(_sync, named.parent)
         except BaseException:
-            await self._discard(temporary)
+            await self._discard_quietly(temporary)
             raise
+
+    def _require_folder(self) -> None:
+        """See that nothing is missing but the blob.
+
+        Raises:
+            FileNotFoundError: the store's own folder is.
+        """
+        folder = self._own_path("")
+        if folder is not None and not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the blob store's folder is missing", str(folder))
 
     def _own_path(self, key: str) -> Path | None:
         if not isinstance(self._store, LocalStore) or self._store.prefix is None:
@@ -183,6 +206,17 @@ class Blobs:
             await self._store.delete_async(key)
         except (NotFoundError, FileNotFoundError):
             return
+
+    async def _discard_quietly(self, key: str) -> None:
+        """Delete what is left of a failed upload; what can't be deleted is, as abandoned, a day later."""
+        with suppress(BaseError, OSError):
+            await self._discard(key)
+
+
+async def _next(pieces: AsyncIterator[Any]) -> bytes | None:
+    with of_blob_store():
+        piece = await anext(pieces, None)
+    return None if piece is None else bytes(piece)
 
 
 class _Hashed:

@@ -5,12 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg_pool import AsyncConnectionPool
 
+from eventstore.fault_log import FAULTS
 from workers.blobs import Blobs
-
-log = structlog.get_logger()
 
 _PAUSE_SECONDS = 600.0
 _SLICE = 1000
@@ -60,7 +58,7 @@ class Housekeeping:
             try:
                 await self.clear_once()
             except Exception as error:  # noqa: BLE001 - what is not cleared now is cleared later; nothing else may end
-                log.warning("housekeeping.failed", error=str(error))
+                FAULTS.note("housekeeping.failed", error)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def clear_once(self) -> None:

@@ -1,7 +1,6 @@
 """Pending work in PostgreSQL: claimed with a lease, done once, tried again later when it fails."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,12 @@ from typing import Any
 import psycopg
 import structlog
 from psycopg.rows import class_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from eventstore.background import end, until_set
+from eventstore.fault_log import FAULTS
+from eventstore.faults import fault_of, meaning_of
+from eventstore.sqlstates import Meaning
 
 log = structlog.get_logger()
 
@@ -103,8 +105,11 @@ class JobRunner:
         try:
             while True:
                 self._look.clear()
-                with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+                try:
                     await self._claim()
+                except psycopg.Error as error:
+                    is_lost = fault_of(error).is_lost
+                    FAULTS.note("jobs.database_lost" if is_lost else "jobs.not_claimed", error, kind=self._kind)
                 await until_set(self._look, _POLL_SECONDS)
         finally:
             await end(*self._running)
@@ -134,16 +139,29 @@ class JobRunner:
             await self._write(_GIVE_BACK, job, delay=0)
             raise
         except self._passing as error:
-            log.warning("job.put_off", kind=job.kind, reference=job.reference, error=str(error))
+            FAULTS.note("job.put_off", error, kind=job.kind)
             await self._write(_GIVE_BACK, job, delay=_PASSING_SECONDS)
-        except Exception as error:
-            delay = _RETRY_SECONDS[min(job.attempts, len(_RETRY_SECONDS)) - 1]
-            log.exception("job.failed", kind=job.kind, reference=job.reference, tried_again_in_seconds=delay)
-            await self._write(_RETRY, job, error=repr(error), delay=delay)
+        except Exception as error:  # noqa: BLE001 - the row says what was wrong, and is tried again
+            await self._after_failure(job, error)
         else:
             await self._write(_DONE, job)
         finally:
             await end(renewing)
+
+    async def _after_failure(self, job: Job, error: Exception) -> None:
+        """Put a job off: for a moment what passes, and the longer the more often it has failed what does not."""
+        if meaning_of(error) is Meaning.PASSING:
+            FAULTS.note("job.put_off", error, kind=job.kind)
+            await self._write(_GIVE_BACK, job, delay=_PASSING_SECONDS)
+            return
+        delay = _RETRY_SECONDS[min(job.attempts, len(_RETRY_SECONDS)) - 1]
+        if meaning_of(error) is Meaning.OPERATOR:
+            FAULTS.note("job.failed", error, kind=job.kind, tried_again_in_seconds=delay)
+        else:
+            log.error(
+                "job.failed", kind=job.kind, reference=job.reference, tried_again_in_seconds=delay, exc_info=error
+            )
+        await self._write(_RETRY, job, error=repr(error), delay=delay)
 
     async def _renew(self, job: Job) -> None:
         while True:
@@ -160,6 +178,8 @@ class JobRunner:
             "attempts": job.attempts,
             **more,
         }
-        with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+        try:
             async with self._pool.connection() as connection:
                 await connection.execute(statement, parameters)
+        except psycopg.Error as error:
+            FAULTS.note("job.not_noted", error, kind=job.kind)

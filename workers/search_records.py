@@ -9,13 +9,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
-import structlog
 from opentelemetry import metrics
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventstore.fault_log import FAULTS
 from queries.search.records import CompletedSearch
-
-log = structlog.get_logger()
 
 _meter = metrics.get_meter("varve.search")
 _dropped_records = _meter.create_counter(
@@ -115,4 +113,4 @@ class SearchRecordWriter:
                     await connection.execute(_NOTE, (*map(list, zip(*records, strict=True)), self._searches.rate))
             except (psycopg.Error, PoolTimeout) as error:
                 _dropped_records.add(len(records))
-                log.warning("search_records.dropped", records=len(records), error=str(error))
+                FAULTS.note("search_records.dropped", error, records=len(records))

@@ -3,11 +3,11 @@
 import asyncio
 
 import dramatiq
-import structlog
 from dramatiq.errors import BrokerError
 from redis.exceptions import RedisError
 
-log = structlog.get_logger()
+from eventstore.fault_log import FAULTS
+from workers.redis_faults import dependency_error
 
 _LEAST_SECONDS = 0.25
 
@@ -38,5 +38,5 @@ class Waker:
             try:
                 await asyncio.to_thread(self._broker.enqueue, message)
             except (BrokerError, RedisError) as error:
-                log.warning("wake.not_sent", actor=self._actor, error=str(error))
+                FAULTS.note("wake.not_sent", dependency_error(error), service="redis", actor=self._actor)
             await asyncio.sleep(_LEAST_SECONDS)

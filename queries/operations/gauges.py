@@ -7,14 +7,12 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-import structlog
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from domain.shared.access import system_actor
+from eventstore.fault_log import FAULTS
 from queries.operations.projections import ALARMS, LaneView, read_lanes
 from queries.ports import ReadModels
-
-log = structlog.get_logger()
 
 _ACTOR = system_actor("varve")
 """Nothing that is read here is any tenant's, but a connection without one may read nothing."""
@@ -106,7 +104,7 @@ class LaneGauges:
         try:
             lanes = await read_lanes(self._read_models, _ACTOR, "", self._alarm_seconds)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
-            log.warning("gauges.not_read", error=str(error))
+            FAULTS.note("gauges.not_read", error)
             lanes = []
         shown = sorted((lane for lane in lanes if lane.status != "retired"), key=_generation)
         self._generations = {key: list(group) for key, group in groupby(shown, key=_generation)}

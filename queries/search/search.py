@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-import structlog
 
 from domain.shared.text import Analyzer, Embedder
 from eventstore.errors import StoreUnavailable
@@ -34,8 +33,6 @@ from queries.search.message import (
 from queries.search.ranking import FusionWeights, ranking_of
 from queries.search.records import CompletedSearch, SearchRecords
 from queries.search.statements import statement
-
-log = structlog.get_logger()
 
 _MODELS: dict[Leg, str] = {"text": TEXT, "vector": VECTOR}
 _TABLES = {

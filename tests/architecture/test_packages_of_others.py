@@ -40,6 +40,7 @@ ONLY_IN: dict[str, dict[str, str]] = {
     "redis": {
         "workers": "the broker's errors are translated where messages are sent",
         "varve.bootstrap": "the health check's client is made in the composition root",
+        "varve.health": "the health check",
         "varve.shared_answers": "the second level of the cache stands behind a port of the queries",
         "varve.embedded": "the embedded server is asked whether it is up",
     },
@@ -50,6 +51,7 @@ ONLY_IN: dict[str, dict[str, str]] = {
     "openai": {"workers.embedding.openai": "one module speaks with embedding servers"},
     "obstore": {
         "workers.blobs": "the blob store's adapter",
+        "workers.blob_faults": "its errors are given their meaning",
         "varve.bootstrap": "the composition root chooses the store behind it",
     },
     "ctranslate2": {"workers.embedding": "the embedder's adapter"},

@@ -77,7 +77,8 @@ async def test_what_an_operator_has_to_mend_stands_on_the_lane_and_parks_nothing
     events = [line["event"] for line in logs]
     assert events.count("lane.failed") == len(OPERATORS), "one line for each kind"
     assert not any("database_lost" in event for event in events)
-    assert FAULTS.cannot_store(60) in {"disk_full", "io_error", "read_only_sql_transaction", "data_corrupted"}
+    of_storage = ("data_corrupted", "disk_full", "io_error", "read_only_sql_transaction")
+    assert FAULTS.not_stored(60) == [f"postgresql: {kind}" for kind in of_storage]
 
 
 async def test_what_is_of_the_event_is_parked_and_nothing_else(settings, admin):

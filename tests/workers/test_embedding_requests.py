@@ -122,7 +122,7 @@ async def test_what_a_dead_worker_had_claimed_is_embedded_when_its_lease_is_over
 
 
 async def test_a_model_that_was_away_for_a_moment_is_asked_again_soon(admin, pool, monkeypatch):
-    monkeypatch.setattr(requests, "_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(requests, "_RETRY_SECONDS", (0.1,))
     embedder = Watched()
     embedder.failures = 2
     await ask(admin, "clay", "ice")

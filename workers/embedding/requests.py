@@ -9,10 +9,12 @@ import numpy as np
 import orjson
 import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from domain.shared.text import Embedder
 from eventstore.background import until_set
+from eventstore.fault_log import FAULTS
+from eventstore.faults import fault_of
 from eventstore.wake import READY_CHANNEL
 
 log = structlog.get_logger()
@@ -20,7 +22,7 @@ log = structlog.get_logger()
 _BATCH = 64
 _LEASE_SECONDS = 60.0
 _POLL_SECONDS = 1.0
-_RETRY_SECONDS = 2.0
+_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
 
 _CLAIM = """
 with free as (
@@ -64,16 +66,18 @@ class EmbeddingRequests:
 
     async def run(self) -> None:
         """Embed whatever is asked for; what a dead worker had claimed is free again after its lease."""
+        failures = 0
         while True:
             self._look.clear()
             try:
                 while await self._embed_some():
                     pass
-            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-                log.warning("embedding.database_lost", error=str(error))
-            except Exception:
-                log.exception("embedding.failed")
-                await asyncio.sleep(_RETRY_SECONDS)
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - whatever it is, the requests stay, and others are embedded later
+                is_lost = isinstance(error, psycopg.Error) and fault_of(error).is_lost
+                FAULTS.note("embedding.database_lost" if is_lost else "embedding.failed", error)
+                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+                failures += 1
             await until_set(self._look, _POLL_SECONDS)
 
     async def _embed_some(self) -> bool:
@@ -109,7 +113,7 @@ class EmbeddingRequests:
             "tenants": [tenant for tenant, _, _ in rows],
             "hashes": [content_hash for _, content_hash, _ in rows],
         }
-        with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+        with contextlib.suppress(psycopg.Error):
             async with self._pool.connection() as connection:
                 await connection.execute(_GIVE_BACK, parameters)
 
