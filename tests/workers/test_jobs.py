@@ -2,6 +2,7 @@
 
 import asyncio
 
+import psycopg
 import pytest
 
 from tests.fixtures.engine import running
@@ -211,3 +212,24 @@ async def test_the_failure_of_an_old_run_delays_no_new_request(admin, pool):
         await asyncio.sleep(0.2)
         cursor = await admin.execute("select position, attempts, error from varve.jobs")
         assert await cursor.fetchall() == [(2, 0, None)]
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts"),
+    [("40P01", 0), ("55P03", 0), ("53100", 1), ("42501", 1), ("22003", 1)],
+)
+async def test_a_job_that_meets_a_sqlstate_stays_and_counts_what_does_not_pass(pool, admin, state, attempts):
+    await add(admin, "a job")
+    has_failed = asyncio.Event()
+
+    async def handle(job):
+        has_failed.set()
+        raise psycopg.errors.lookup(state)("said by the server")
+
+    async with running(JobRunner(KIND, handle, pool=pool, concurrency=1).run()):
+        await has_failed.wait()
+        async with asyncio.timeout(SECONDS):
+            while (await pending(admin))[0][2]:  # noqa: ASYNC110 - what is waited for stands in PostgreSQL
+                await asyncio.sleep(0.01)
+    cursor = await admin.execute("select attempts, error is not null from varve.jobs")
+    assert await cursor.fetchall() == [(attempts, attempts > 0)]
