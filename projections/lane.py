@@ -56,7 +56,7 @@ from projections.leases import (
 from projections.metrics import batch_duration, batch_events
 from projections.parking import Aside, Parked, note_failed_again, park, parked, remove, skipped
 from projections.rebuilds import end_when_caught_up, pause
-from projections.shared_log import SharedLog
+from projections.shared_log import SharedLog, SharedWindow
 from projections.unknown_events import is_left_out
 
 log = structlog.get_logger()
@@ -279,25 +279,12 @@ class Lane:
             await self._look()
         if self.is_suspected:
             await self._isolate()
-        try:
-            if self._is_building and self._position == 0 and self._can_fill:
-                await self._fill()
-        except UnknownEvent as error:
-            await self._leave_out(error)
-            self._can_fill = True  # without the event
+        if self._is_building and self._position == 0 and self._can_fill and not await self._has_filled():
             return True
         if self._is_filled and not self._is_indexed:
             await self._index()  # batches need them: what they do not find by an index, they look for in all rows
-        self._note_stage(Stage(_READ_SECONDS))
-        try:
-            window = await _unless_hung(self._shared_log.window(self._position, self._wanted()), _HUNG_SECONDS)
-        except UndecodableEvent as error:
-            await self._pass_undecodable(error)
-            return True
-        except UnknownEvent as error:
-            await self._leave_out(error)
-            await self._write([], [], error.position)
-            self._position = error.position
+        window = await self._next_window()
+        if window is None:
             return True
         self._shared_log.note(self._lease.key, is_behind=window.is_full)
         if self._is_building and not window.is_full and self._end is None:
@@ -310,6 +297,29 @@ class Lane:
             await self._apply(batch, batch[-1].position)
         await self._apply(last, window.scanned_to)
         return window.is_full or self._is_building
+
+    async def _next_window(self) -> SharedWindow | None:
+        """Return the window that begins at the lane's position; None when its first event was passed instead."""
+        self._note_stage(Stage(_READ_SECONDS))
+        try:
+            return await _unless_hung(self._shared_log.window(self._position, self._wanted()), _HUNG_SECONDS)
+        except UndecodableEvent as error:
+            await self._pass_undecodable(error)
+        except UnknownEvent as error:
+            await self._leave_out(error)
+            await self._write([], [], error.position)
+            self._position = error.position
+        return None
+
+    async def _has_filled(self) -> bool:
+        """Fill the generation; return False when that begins anew, without an event that operators took out."""
+        try:
+            await self._fill()
+        except UnknownEvent as error:
+            await self._leave_out(error)
+            self._can_fill = True
+            return False
+        return True
 
     async def _isolate(self) -> None:
         """Have children do what the lane stands at, until it is applied, or parked."""

@@ -5,7 +5,6 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from commands.redaction import redacted
 from domain.knowledge.content import DocumentContent, Passage

@@ -5,8 +5,35 @@ from collections import Counter
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*+)")
 _NEVER_NEST = frozenset(
-    "a area base br col colgroup dd dt embed hr img input li link meta nobr option p source tbody td tfoot th thead tr "
-    "track wbr".split()  # noqa: SIM905 - reads like the standard's lists
+    [
+        "a",
+        "area",
+        "base",
+        "br",
+        "col",
+        "colgroup",
+        "dd",
+        "dt",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "li",
+        "link",
+        "meta",
+        "nobr",
+        "option",
+        "p",
+        "source",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "track",
+        "wbr",
+    ]
 )
 """They are empty, or the next one closes them."""
 _FORMATTING = frozenset("b big code em font i s small strike strong tt u".split())  # noqa: SIM905
