@@ -34,7 +34,14 @@ from eventstore.errors import (
 )
 from eventstore.fault_log import FAULTS
 from eventstore.faults import DependencyError
-from queries.errors import AsOfNotFound, CommandNotFound, InvalidCursor, PositionInTheFuture, PositionNotReached
+from queries.errors import (
+    AsOfNotFound,
+    CommandNotFound,
+    InvalidCursor,
+    PositionInTheFuture,
+    PositionNotReached,
+    RequestNotFound,
+)
 
 log = structlog.get_logger()
 
@@ -53,8 +60,22 @@ STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
     knowledge.DocumentIsBeingProcessed: HTTPStatus.CONFLICT,
     knowledge.ProcessingAttemptIsOver: HTTPStatus.CONFLICT,
     operations.ProjectionNotFound: HTTPStatus.NOT_FOUND,
+    operations.RebuildIsRunning: HTTPStatus.CONFLICT,
+    operations.NoRebuildRunning: HTTPStatus.CONFLICT,
+    operations.RebuildIsNotHeld: HTTPStatus.CONFLICT,
+    operations.NothingToRollBackTo: HTTPStatus.CONFLICT,
+    operations.GenerationNotThere: HTTPStatus.CONFLICT,
+    operations.AlreadyPaused: HTTPStatus.CONFLICT,
+    operations.NothingIsPaused: HTTPStatus.CONFLICT,
+    operations.NothingIsParked: HTTPStatus.CONFLICT,
+    operations.EventIsNotParked: HTTPStatus.CONFLICT,
+    operations.EventIsSkippedAlready: HTTPStatus.CONFLICT,
+    operations.TenantHasNoEvents: HTTPStatus.CONFLICT,
+    operations.AsOfNotThere: HTTPStatus.CONFLICT,
+    operations.AsOfOutsideTheLog: HTTPStatus.CONFLICT,
     AsOfNotFound: HTTPStatus.NOT_FOUND,
     CommandNotFound: HTTPStatus.NOT_FOUND,
+    RequestNotFound: HTTPStatus.NOT_FOUND,
     PermissionDenied: HTTPStatus.FORBIDDEN,
     VersionMismatch: HTTPStatus.PRECONDITION_FAILED,
     ConcurrentChange: HTTPStatus.CONFLICT,
@@ -144,7 +165,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 async def _refused(_: Request, error: Any) -> JSONResponse:
-    return problem(STATUSES[type(error)], kebab(type(error).__name__), error.sentence(), members=error.data())
+    return problem(STATUSES[type(error)], kebab(type(error).__name__), error.detail(), members=error.data())
 
 
 async def _refused_again(_: Request, error: Any) -> JSONResponse:

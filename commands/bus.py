@@ -28,6 +28,7 @@ from eventstore.records import (
     NO_CLAIMS,
     Append,
     Appended,
+    Boundary,
     Claims,
     CommandRecord,
     EventMetadata,
@@ -159,7 +160,7 @@ class CommandBus:
         written = {stream.stream for stream in decision.streams if stream.events}
         read = {stream: version for stream, version in expected.items() if stream not in written}
         try:
-            return await self._append(record, request, events, decision.claims, read)
+            return await self._append(record, request, events, decision.claims, read, decision.boundary)
         except ClaimTaken as taken:
             raise decision.refuse_claim(taken.stream) from taken
 
@@ -174,7 +175,7 @@ class CommandBus:
         """Write the audit row of a refusal, then raise it, unless its idempotency key was answered before."""
         if isinstance(refusal, DomainError):
             record = self._record(command, request, "refused")
-            error = _error(type(refusal).__name__, refusal.sentence(), refusal.data())
+            error = _error(type(refusal).__name__, refusal.detail(), refusal.data())
             record = replace(record, error=error, is_remembered=refusal.remembered)
         else:
             record = self._record(command, request, "failed")
@@ -199,6 +200,7 @@ class CommandBus:
         events: tuple[StreamEvent, ...] = (),
         claims: Claims = NO_CLAIMS,
         expected: Mapping[str, int] = MappingProxyType({}),
+        boundary: Boundary | None = None,
     ) -> CommandAnswer:
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
@@ -211,7 +213,7 @@ class CommandBus:
         )
         try:
             appended = await self._appender.append(
-                Append(request.actor.tenant, record, events, metadata, claims, expected=expected)
+                Append(request.actor.tenant, record, events, metadata, claims, boundary=boundary, expected=expected)
             )
         except KeyReused as reused:
             raise IdempotencyKeyReused(reused.key) from reused

@@ -14,7 +14,7 @@ from domain.shared.errors import DomainError
 from domain.shared.events import Event
 from eventstore.load import Loaded
 from eventstore.position import LogPosition
-from eventstore.records import Claims, JsonObject
+from eventstore.records import Boundary, Claims, JsonObject
 
 S = TypeVar("S", bound=BaseModel)
 C_contra = TypeVar("C_contra", bound="Command", contravariant=True)
@@ -94,6 +94,8 @@ class Decision:
     result: JsonObject = field(default_factory=dict)
     refuse_claim: Callable[[str], DomainError] = _unexpected
     """Names the refusal when a claim is held by the stream given."""
+    boundary: Boundary | None = None
+    """What must not have come to the log since the decision was made; where it has, it is decided anew."""
 
     @property
     def version(self) -> int:

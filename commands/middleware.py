@@ -8,7 +8,7 @@ from opentelemetry import trace
 from commands.errors import ConcurrentChange, RememberedRefusal, VersionMismatch
 from commands.message import Command, CommandAnswer, CommandRequest, Execute
 from domain.shared.errors import DomainError
-from eventstore.errors import HistoryChanged, StoreUnavailable, StreamConflict
+from eventstore.errors import BoundaryCrossed, HistoryChanged, StoreUnavailable, StreamConflict
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("varve.commands")
@@ -89,6 +89,8 @@ def retried(execute: Execute) -> Execute:
                 if request.expected_version is not None:
                     raise VersionMismatch(request.expected_version, conflict.actual) from conflict
                 stream = conflict.stream
+            except BoundaryCrossed as crossed:
+                stream = f"the log at {crossed.position}"
         if stream is None:
             raise StoreUnavailable("the log's server was replaced again and again")
         raise ConcurrentChange(stream)

@@ -28,16 +28,18 @@ from commands.message import Command, Handler
 from commands.operations.as_of import as_of_handlers
 from commands.operations.park_event import NoteParkedEvent, note_parked_event
 from commands.operations.projections import projection_handlers
+from commands.ports import Operated
 
 
 def build_handlers(
-    rebuildable_projections: Collection[str], reactors: Collection[str] = ()
+    rebuildable_projections: Collection[str], reactors: Collection[str], operated: Operated
 ) -> dict[type[Command], Handler[Any]]:
     """Return the handlers.
 
     Args:
         rebuildable_projections: the names that an operator may ask to be rebuilt.
         reactors: the other projections' names; an operator may ask to skip an event of theirs or to try it again.
+        operated: looks at how they stand.
     """
     return {
         CreateKnowledgeEntry: create_entry,
@@ -54,6 +56,6 @@ def build_handlers(
         ReprocessDocument: reprocess_document,
         DeleteDocument: delete_document,
         NoteParkedEvent: note_parked_event,
-        **projection_handlers(rebuildable_projections, reactors),
-        **as_of_handlers(rebuildable_projections),
+        **projection_handlers(rebuildable_projections, reactors, operated),
+        **as_of_handlers(rebuildable_projections, operated),
     }

@@ -23,7 +23,7 @@ _IS_OVER = """
 select status <> 'building' from varve.generations where projection = %(projection)s and generation = %(generation)s
 """
 # None of them was live, and so they are dropped as any other that nobody needs.
-_DROP = "update varve.generations set status = 'retired' where as_of = %s"
+_DROP = "update varve.generations set status = 'retired' where as_of = %s and status <> 'retired'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ async def keep_when_complete(connection: Connection, generation: Generation) -> 
     return row is None or bool(row[0])
 
 
-async def drop_as_of(connection: Connection, as_of: UUID) -> None:
-    """Drop what was built, or is being built."""
-    await connection.execute(_DROP, (as_of,))
+async def drop_as_of(connection: Connection, as_of: UUID) -> int:
+    """Drop what was built, or is being built; return how many read models."""
+    return (await connection.execute(_DROP, (as_of,))).rowcount
 
 
 async def position_at(connection: Connection, time: datetime, head: int) -> int:

@@ -81,7 +81,7 @@ select from varve.generations where projection = %s and status = 'building' and 
 # Given up, it is dropped as any other that nobody needs: none is newer than the live one.
 _CANCEL = """
 update varve.generations set status = 'retired'
-where projection = %s and status = 'building' and purpose <> 'as_of'
+where projection = %s and status = 'building' and purpose <> 'as_of' returning generation
 """
 _SUPERFLUOUS = """
 select projection, generation, tables, as_of from (
@@ -220,11 +220,12 @@ async def index_when_filled(connection: Connection, projection: Projection, gene
     return True
 
 
-async def cancel_rebuild(connection: Connection, projection: str) -> None:
-    """Give up the generation that is being filled, if there is one."""
+async def cancel_rebuild(connection: Connection, projection: str) -> int | None:
+    """Give up the generation that is being filled, and return its number, if there is one."""
     async with connection.transaction():
         await connection.execute(LOCK)
-        await connection.execute(_CANCEL, (projection,))
+        row = await (await connection.execute(_CANCEL, (projection,))).fetchone()
+    return None if row is None else int(row[0])
 
 
 async def drop_superfluous(connection: Connection, projections: Collection[str]) -> None:

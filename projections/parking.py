@@ -45,8 +45,7 @@ where p.projection = %(projection)s and (g.projection, g.generation) = (p.projec
 _SKIPPED = "select position from varve.skipped where projection = %(projection)s and skipped_by <= %(seen_from)s"
 _SKIP = """
 insert into varve.skipped (projection, position, skipped_by)
-select distinct projection, position, %(skipped_by)s::bigint from varve.parked
-where projection = %(projection)s and position = %(position)s on conflict do nothing
+values (%(projection)s, %(position)s, %(skipped_by)s) on conflict do nothing
 """
 
 
@@ -132,13 +131,13 @@ async def note_failed_again(connection: Connection, lease: LaneLease, failed: As
     await connection.execute(_FAILED_AGAIN, _generation(lease) | failed._asdict())
 
 
-async def retry(connection: Connection, projection: str, position: int | None) -> None:
-    """Have a parked event and all of its partition tried again, or all that a projection has parked."""
-    await connection.execute(_RETRY, {"projection": projection, "position": position})
+async def retry(connection: Connection, projection: str, position: int | None) -> int:
+    """Have a parked event and all of its partition tried again, or all that a projection has parked; count them."""
+    return (await connection.execute(_RETRY, {"projection": projection, "position": position})).rowcount
 
 
 async def skip(connection: Connection, projection: str, position: int, skipped_by: int) -> None:
-    """Take a parked event out of a projection, as the event at `skipped_by` says; try those that wait behind it."""
+    """Take an event out of a projection, as the event at `skipped_by` says; try those that wait behind it."""
     await connection.execute(_SKIP, {"projection": projection, "position": position, "skipped_by": skipped_by})
     await retry(connection, projection, position)
 

@@ -1,6 +1,7 @@
 """Ends what rebuilds have begun, as their purpose says, and does what operators ask of them meanwhile."""
 
-from typing import assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
 import structlog
 
@@ -38,25 +39,32 @@ update varve.generations set status = 'live', live_since = clock_timestamp()
 where projection = %(projection)s and generation = %(generation)s and status = 'building'
 """
 _ASK_FOR_SWAP = """
-update varve.generations set purpose = 'swap' where projection = %s and status = 'building' and purpose = 'hold'
+update varve.generations set purpose = 'swap'
+where projection = %(projection)s and status = 'building' and purpose = 'hold'
+returning generation
 """
+# It may have been paused when it was live: who asks for it has it run.
 _ROLL_BACK = """
-update varve.generations set status = 'building', purpose = 'swap'
+update varve.generations set status = 'building', purpose = 'swap', paused_at = null, pause_reason = null
 where projection = %(projection)s and status = 'retired'
   and not exists (select from varve.generations
                   where projection = %(projection)s and status = 'building' and purpose <> 'as_of')
   and generation = (
     select max(r.generation) from varve.generations r join varve.generations l using (projection)
     where r.projection = %(projection)s and r.status = 'retired' and l.status = 'live' and r.live_since is not null)
+returning generation
 """
 _PAUSE = """
 update varve.generations set paused_at = clock_timestamp(), pause_reason = %(reason)s
 where projection = %(projection)s and paused_at is null and generation = coalesce(%(generation)s, generation)
   and status in ('live', 'building')
+returning generation
 """
 _RESUME = """
 update varve.generations set paused_at = null, pause_reason = null
-where projection = %(projection)s and generation = coalesce(%(generation)s, generation)
+where projection = %(projection)s and generation = coalesce(%(generation)s, generation) and paused_at is not null
+  and status in ('live', 'building')
+returning generation
 """
 
 
@@ -100,26 +108,37 @@ async def swap_when_caught_up(connection: Connection, generation: Generation) ->
     return True
 
 
-async def ask_for_swap(connection: Connection, projection: str) -> None:
-    """Have the generation that waits for being asked swapped in as soon as it has caught up."""
-    async with connection.transaction():
-        await connection.execute(LOCK)
-        await connection.execute(_ASK_FOR_SWAP, (projection,))
+async def ask_for_swap(connection: Connection, projection: str) -> int | None:
+    """Have the generation that waits for being asked swapped in as soon as it has caught up; return its number."""
+    return next(iter(await _change(connection, _ASK_FOR_SWAP, {"projection": projection})), None)
 
 
-async def roll_back(connection: Connection, projection: str) -> None:
-    """Have the last generation that was live catch up; then it is swapped in, as a rebuilt one is."""
-    async with connection.transaction():
-        await connection.execute(LOCK)
-        await connection.execute(_ROLL_BACK, {"projection": projection})
+async def roll_back(connection: Connection, projection: str) -> int | None:
+    """Have the last generation that was live catch up, and then swapped in as a rebuilt one is; return its number."""
+    return next(iter(await _change(connection, _ROLL_BACK, {"projection": projection})), None)
 
 
-async def pause(connection: Connection, projection: str, reason: str, generation: int | None = None) -> None:
-    """Let no worker run a projection, or one generation of it, until it is resumed; its rows can still be read."""
+async def pause(connection: Connection, projection: str, reason: str, generation: int | None = None) -> Sequence[int]:
+    """Let no worker run a projection, or one generation of it, until it is resumed; its rows can still be read.
+
+    Return the numbers of the generations that were not paused before.
+    """
     parameters = {"projection": projection, "generation": generation, "reason": reason}
-    await connection.execute(_PAUSE, parameters)
+    return await _numbers(connection, _PAUSE, parameters)
 
 
-async def resume(connection: Connection, projection: str, generation: int | None = None) -> None:
-    """Let workers run a projection again, or one generation of it."""
-    await connection.execute(_RESUME, {"projection": projection, "generation": generation})
+async def resume(connection: Connection, projection: str, generation: int | None = None) -> Sequence[int]:
+    """Let workers run a projection again, or one generation of it; return the numbers of those that were paused."""
+    return await _numbers(connection, _RESUME, {"projection": projection, "generation": generation})
+
+
+async def _change(connection: Connection, sql: str, parameters: Mapping[str, Any]) -> Sequence[int]:
+    """Change generations while nothing else does."""
+    async with connection.transaction():
+        await connection.execute(LOCK)
+        return await _numbers(connection, sql, parameters)
+
+
+async def _numbers(connection: Connection, sql: str, parameters: Mapping[str, Any]) -> Sequence[int]:
+    cursor = await connection.execute(sql, parameters)
+    return sorted(number for (number,) in await cursor.fetchall())

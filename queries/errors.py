@@ -39,6 +39,13 @@ class CommandNotFound(DomainError):
 
 
 @dataclass(eq=False)
+class RequestNotFound(DomainError):
+    """No operator of your tenant has sent a request with this id."""
+
+    request_id: UUID
+
+
+@dataclass(eq=False)
 class InvalidCursor(DomainError):
     """The cursor is not one that this list has given out for this sort order; start without it."""
 

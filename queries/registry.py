@@ -14,6 +14,7 @@ from queries.operations.kept_answers import ListKeptAnswers, kept_answers_handle
 from queries.operations.parked import ListParkedEvents, list_parked_events
 from queries.operations.projections import ListProjections
 from queries.operations.rebuilds import ListRebuilds, ListVerifications, list_rebuilds, list_verifications
+from queries.operations.requests import GetRequest, get_request
 from queries.ports import SharedAnswers
 from queries.search.message import Search
 
@@ -41,6 +42,7 @@ def build_handlers(
         ListDocumentChunks: list_document_chunks,
         ListActivity: list_activity,
         GetCommand: get_command,
+        GetRequest: get_request,
         ListProjections: projections,
         ListParkedEvents: list_parked_events,
         ListAsOf: list_as_of,

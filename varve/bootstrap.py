@@ -57,6 +57,7 @@ from queries.registry import build_handlers as build_query_handlers
 from queries.search.records import SearchRecords, noting_hits
 from queries.search.search import SearchSettings, search_handler
 from varve.health import PostgresHealth, redis_answers
+from varve.operated import OperatedProjections
 from varve.pools import open_pool
 from varve.settings import DatabaseRole, Settings
 from varve.shared_answers import RedisAnswers
@@ -171,7 +172,9 @@ async def open_platform(
         yield Platform(
             settings=settings,
             commands=CommandBus(
-                handlers=build_command_handlers(rebuildable(), reactors()),
+                handlers=build_command_handlers(
+                    rebuildable(), reactors(), OperatedProjections(writer, LogReader(application.event_types))
+                ),
                 appender=appender,
                 aggregates=aggregates,
                 clock=SystemClock(),

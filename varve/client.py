@@ -20,11 +20,15 @@ _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 
 
 class ApiError(Exception):
-    """The API refused, or can't be reached; the message says what to do."""
+    """The API refused, or can't be reached; the message says what to do.
 
-    def __init__(self, message: str, code: str | None = None) -> None:
+    `status` is a word for what came of the request, `code` the name of the refusal, if it is one.
+    """
+
+    def __init__(self, message: str, code: str | None = None, *, status: str = "failed") -> None:
         super().__init__(message)
         self.code = code
+        self.status = status
 
 
 class ApiClient:
@@ -44,9 +48,10 @@ class ApiClient:
         response = await self._send("POST", path, **content)
         return response.json(), response.headers["X-Position"]
 
-    async def delete(self, path: str) -> None:
-        """Send a DELETE."""
-        await self._send("DELETE", path)
+    async def delete(self, path: str) -> str | None:
+        """Send a DELETE; return where its answer says that its outcome is."""
+        location: str | None = (await self._send("DELETE", path)).headers.get("Location")
+        return location
 
     async def head(self) -> str:
         """Return the position of the log's end, for an operator."""
@@ -94,6 +99,6 @@ def _error(response: httpx.Response) -> ApiError:
     try:
         problem = response.json()
         code = str(problem["type"]).removeprefix("urn:varve:problem:")
-        return ApiError(f"{problem['detail']} ({code})", code)
+        return ApiError(f"{problem['detail']} ({code})", code, status="refused")
     except (ValueError, KeyError, TypeError):
         return ApiError(f"unexpected answer {response.status_code} from {response.url}")

@@ -1,4 +1,7 @@
-"""Routes of operators, and the audit of one command."""
+"""Routes of operators, and the audit of one command.
+
+A request about nothing is answered 409, with what there is. What became of an accepted one is its own resource.
+"""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -11,7 +14,7 @@ from api.answers import ASKED, answer_query
 from api.requests import CommandRequestOf, ServicesOf
 from api.responses import CommandOutcome, outcome
 from api.services import Services
-from commands.message import Command, CommandRequest
+from commands.message import Command, CommandAnswer, CommandRequest
 from commands.operations.projections import (
     CancelRebuild,
     PauseProjection,
@@ -29,6 +32,7 @@ from queries.operations.kept_answers import KeptAnswerView, ListKeptAnswers
 from queries.operations.parked import ListParkedEvents, ParkedEvent
 from queries.operations.projections import LaneView, ListProjections
 from queries.operations.rebuilds import ListRebuilds, ListVerifications, RebuildView, VerificationView
+from queries.operations.requests import GetRequest, RequestView
 
 router = APIRouter(tags=["operations"])
 
@@ -78,6 +82,12 @@ async def get_command(command_id: UUID, request: Request) -> Response:
     return await answer_query(GetCommand(command_id=command_id), request)
 
 
+@router.get("/admin/requests/{request_id}", response_model=RequestView, openapi_extra=ASKED)
+async def get_request(request_id: UUID, request: Request) -> Response:
+    """Return whether a request was carried out; its id is the `aggregate_id` that it was answered with."""
+    return await answer_query(GetRequest(request_id=request_id), request)
+
+
 @router.get("/admin/answers", response_model=list[KeptAnswerView], openapi_extra=ASKED)
 async def list_kept_answers(query: Annotated[ListKeptAnswers, Query()], request: Request) -> Response:
     """Return the answers to your tenant's searches and lists that are kept, with how often they were given again."""
@@ -100,7 +110,7 @@ async def rebuild_projection(
 ) -> CommandOutcome:
     """Fill a new generation beside the live one; it is read from as soon as it has caught up, or as the plan says.
 
-    One that is being filled already goes on, and no other one is begun.
+    While one is being filled, another one is refused.
     """
     return await _ask(RebuildProjection(projection=name, plan=plan), sent, services, response)
 
@@ -185,4 +195,10 @@ async def skip_parked_event(
 
 
 async def _ask(command: Command, sent: CommandRequest, services: Services, response: Response) -> CommandOutcome:
-    return outcome(await services.commands.execute(command, sent), response, "/api/v1/admin/projections")
+    answer = await services.commands.execute(command, sent)
+    return outcome(answer, response, request_url(answer))
+
+
+def request_url(answer: CommandAnswer) -> str:
+    """Return where it is said what became of a request."""
+    return f"/api/v1/admin/requests/{answer.aggregate_id}"

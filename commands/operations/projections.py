@@ -1,4 +1,8 @@
-"""What operators ask of projections: each request is a fact of the log, and a reactor does what it says."""
+"""What operators ask of projections: each request is a fact of the log, and a reactor does what it says.
+
+A request that has nothing to do is refused with what there is, and becomes no fact. Two requests at the same moment are
+decided one after the other: each append holds only while no other request has come since its decision.
+"""
 
 from collections.abc import Collection
 from typing import Any, ClassVar, Self
@@ -6,7 +10,8 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from commands.message import Command, Decision, Handler, Handling, StreamDecision
-from domain.operations.errors import ProjectionNotFound
+from commands.ports import Operated
+from domain.operations.errors import ProjectionNotFound, TenantHasNoEvents
 from domain.operations.events import (
     GenerationNumber,
     ParkedEventSkipped,
@@ -16,14 +21,15 @@ from domain.operations.events import (
     ProjectionPaused,
     ProjectionRebuildCancelled,
     ProjectionRebuildRequested,
+    ProjectionRequest,
     ProjectionResumed,
     ProjectionRollbackRequested,
     ProjectionSwapRequested,
     Reason,
     RebuildPurpose,
 )
+from domain.operations.projection import require
 from domain.shared.access import Permission
-from domain.shared.events import Event
 from domain.shared.ids import TenantId
 
 
@@ -117,60 +123,76 @@ class SkipParkedEvent(_AboutProjection, Command):
 
 
 class _Requests:
-    """Knows which projections there are: code, not data, says that."""
+    """Knows which projections there are, which code says, and looks at how each one stands."""
 
-    def __init__(self, projections: Collection[str], reactors: Collection[str]) -> None:
+    def __init__(self, projections: Collection[str], reactors: Collection[str], operated: Operated) -> None:
         self._projections = projections
         self._reactors = reactors
+        self._operated = operated
 
     async def rebuild(self, command: RebuildProjection, handling: Handling) -> Decision:
         plan = command.plan
         event = ProjectionRebuildRequested(projection=command.projection, purpose=plan.purpose, tenant=plan.tenant)
-        return self._asked("rebuild", command.projection, event, handling)
+        decision = await self._asked("rebuild", event, handling)
+        await require_events(self._operated, plan.tenant)
+        return decision
 
     async def swap(self, command: SwapProjection, handling: Handling) -> Decision:
-        return self._asked("swap", command.projection, ProjectionSwapRequested(projection=command.projection), handling)
+        return await self._asked("swap", ProjectionSwapRequested(projection=command.projection), handling)
 
     async def cancel(self, command: CancelRebuild, handling: Handling) -> Decision:
-        event = ProjectionRebuildCancelled(projection=command.projection)
-        return self._asked("cancel", command.projection, event, handling)
+        return await self._asked("cancel", ProjectionRebuildCancelled(projection=command.projection), handling)
 
     async def roll_back(self, command: RollBackProjection, handling: Handling) -> Decision:
-        event = ProjectionRollbackRequested(projection=command.projection)
-        return self._asked("rollback", command.projection, event, handling)
+        return await self._asked("rollback", ProjectionRollbackRequested(projection=command.projection), handling)
 
     async def pause(self, command: PauseProjection, handling: Handling) -> Decision:
         event = ProjectionPaused(projection=command.projection, reason=command.reason, generation=command.generation)
-        return self._asked("pause", command.projection, event, handling)
+        return await self._asked("pause", event, handling)
 
     async def resume(self, command: ResumeProjection, handling: Handling) -> Decision:
         event = ProjectionResumed(projection=command.projection, generation=command.generation)
-        return self._asked("resume", command.projection, event, handling)
+        return await self._asked("resume", event, handling)
 
     async def retry(self, command: RetryParkedEvents, handling: Handling) -> Decision:
         event = ParkedEventsRetryRequested(projection=command.projection, position=command.position)
-        return self._asked("retry", command.projection, event, handling)
+        return await self._asked("retry", event, handling, command.position)
 
     async def skip(self, command: SkipParkedEvent, handling: Handling) -> Decision:
         event = ParkedEventSkipped(projection=command.projection, position=command.position, reason=command.reason)
-        return self._asked("skip", command.projection, event, handling)
+        return await self._asked("skip", event, handling, command.position)
 
-    def _asked(self, category: str, projection: str, event: Event, handling: Handling) -> Decision:
+    async def _asked(
+        self, category: str, event: ProjectionRequest, handling: Handling, position: str | None = None
+    ) -> Decision:
         may_be_reactor = category in {"retry", "skip"}
-        if projection not in self._projections and not (may_be_reactor and projection in self._reactors):
-            raise ProjectionNotFound(projection)
+        if event.projection not in self._projections and not (may_be_reactor and event.projection in self._reactors):
+            raise ProjectionNotFound(event.projection)
+        found = await self._operated.projection(event.projection, position)
+        require(found.state, event)
         request_id = handling.new_id()
-        return Decision(request_id, [StreamDecision(f"{category}-{request_id}", 0, [event])])
+        stream = StreamDecision(f"{category}-{request_id}", 0, [event])
+        return Decision(request_id, [stream], boundary=found.boundary)
+
+
+async def require_events(operated: Operated, tenant: str | None) -> None:
+    """Refuse to build rows of a tenant that has none.
+
+    Raises:
+        TenantHasNoEvents: the log has no event of it.
+    """
+    if tenant is not None and not await operated.has_events(tenant):
+        raise TenantHasNoEvents(tenant)
 
 
 def projection_handlers(
-    projections: Collection[str], reactors: Collection[str] = ()
+    projections: Collection[str], reactors: Collection[str], operated: Operated
 ) -> dict[type[Command], Handler[Any]]:
     """Return the handlers of the commands about `projections`, the names that operators may use.
 
     Those of `reactors` they may use for events that are to be skipped or tried again.
     """
-    requests = _Requests(projections, reactors)
+    requests = _Requests(projections, reactors, operated)
     return {
         RebuildProjection: requests.rebuild,
         SwapProjection: requests.swap,

@@ -139,6 +139,19 @@ class EventParked(Event):
     attempts: Annotated[int, Field(ge=1)]
 
 
+ProjectionRequest = (
+    ProjectionRebuildRequested
+    | ProjectionSwapRequested
+    | ProjectionRebuildCancelled
+    | ProjectionRollbackRequested
+    | ProjectionPaused
+    | ProjectionResumed
+    | ParkedEventsRetryRequested
+    | ParkedEventSkipped
+)
+"""An operator's request about one projection."""
+OperatorRequest = ProjectionRequest | AsOfRequested | AsOfDropped
+
 OPERATOR_REQUESTS: tuple[type[Event], ...] = (
     ProjectionRebuildRequested,
     ProjectionSwapRequested,

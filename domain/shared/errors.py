@@ -16,6 +16,10 @@ class DomainError(Exception):
     """Whether the same idempotency key is answered with this refusal again; not so for what a retry may change."""
 
     def __str__(self) -> str:
+        return self.detail()
+
+    def detail(self) -> str:
+        """Return the sentence, and what this very refusal knows beyond it, where a subclass adds that."""
         return self.sentence()
 
     @classmethod

@@ -1,23 +1,27 @@
-"""The reactor that does what operators ask of projections."""
+"""The reactor that does what operators ask of projections, and keeps what became of each request."""
 
-import contextlib
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
+from domain.operations.errors import AsOfNotThere
 from domain.operations.events import (
     OPERATOR_REQUESTS,
     AsOfDropped,
     AsOfRequested,
+    OperatorRequest,
     ParkedEventSkipped,
     ParkedEventsRetryRequested,
     ProjectionPaused,
     ProjectionRebuildCancelled,
     ProjectionRebuildRequested,
+    ProjectionRequest,
     ProjectionResumed,
     ProjectionRollbackRequested,
     ProjectionSwapRequested,
 )
+from domain.operations.projection import require
+from domain.shared.errors import DomainError
 from domain.shared.events import Event
 from eventstore.epochs import read_epochs
 from eventstore.errors import ForeignEpoch, InvalidPosition
@@ -25,7 +29,9 @@ from eventstore.position import parse_position
 from eventstore.records import RecordedEvent
 from projections.as_of import AsOf, drop_as_of, position_at, start_as_of
 from projections.definition import Connection, Generation, Projection
-from projections.generations import cancel_rebuild, start_rebuild
+from projections.generations import LOCK, cancel_rebuild, start_rebuild
+from projections.operated import read_state
+from projections.operations.outcomes import Done, Refused, record
 from projections.parking import retry, skip
 from projections.rebuilds import ask_for_swap, pause, resume, roll_back
 
@@ -33,8 +39,9 @@ from projections.rebuilds import ask_for_swap, pause, resume, roll_back
 class OperatorRequests(Projection):
     """Changes what stands about projections in PostgreSQL; their workers look at it several times a second.
 
-    A projection that this code does not know is of older or newer code, and left alone; so is a position of a part of
-    the log that no longer exists.
+    Between a request and this, workers and requests of other tenants may have changed the state that it was accepted
+    on: it is decided again here, and what has nothing to do any more is refused in its outcome. So is a request about a
+    projection that this code does not know, which is of older or newer code.
     """
 
     NAME: ClassVar[str] = "operator_requests"
@@ -53,54 +60,99 @@ class OperatorRequests(Projection):
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: None
     ) -> None:
+        await connection.execute(LOCK)  # what is looked at here stays so until it is changed
         for recorded in events:
-            with contextlib.suppress(ForeignEpoch, InvalidPosition):  # of a part of the log that no longer exists
-                await self._build(connection, recorded.event, recorded.position)
-                await _steer(connection, recorded.event, recorded.position)
+            try:
+                outcome = await self._carry_out(connection, recorded)
+            except DomainError as refusal:
+                outcome = Refused(type(refusal).__name__, refusal.detail())
+            await record(connection, recorded, outcome)
 
-    async def _build(self, connection: Connection, event: Event, position: int) -> None:
-        """Do what is asked about generations that are built beside the live one."""
-        match event:
-            case ProjectionRebuildRequested(projection=name) if name in self._projections:
-                await start_rebuild(connection, self._projections[name], event.purpose, event.tenant)
-            case ProjectionSwapRequested(projection=name):
-                await ask_for_swap(connection, name)
-            case ProjectionRebuildCancelled(projection=name):
-                await cancel_rebuild(connection, name)
-            case ProjectionRollbackRequested(projection=name):
-                await roll_back(connection, name)
+    async def _carry_out(self, connection: Connection, recorded: RecordedEvent) -> Done | Refused:
+        request: OperatorRequest = recorded.event  # type: ignore[assignment]  # no other types are taken
+        match request:
             case AsOfRequested():
-                await self._start_as_of(connection, event, position)
+                return await self._start_as_of(connection, request, recorded.position)
             case AsOfDropped(as_of_id=as_of):
-                await drop_as_of(connection, as_of)
+                if not await drop_as_of(connection, as_of):
+                    raise AsOfNotThere(as_of)
+                return Done(f"{as_of} is dropped.")
             case _:
-                pass
+                return await self._change(connection, request, recorded.position)
 
-    async def _start_as_of(self, connection: Connection, event: AsOfRequested, asked_at: int) -> None:
+    async def _start_as_of(self, connection: Connection, event: AsOfRequested, asked_at: int) -> Done | Refused:
         """Begin what was asked for; what lies in the future is as of the request itself."""
+        known = [self._projections[name] for name in event.projections if name in self._projections]
+        if not known:
+            return _of_other_code(", ".join(event.projections))
         if event.time is not None:
             position = await position_at(connection, event.time, asked_at)
         else:
-            position = min(asked_at, await _position(connection, event.position or ""))
-        wanted = AsOf(event.as_of_id, position, event.tenant)
-        for name in event.projections:
-            if name in self._projections:
-                await start_as_of(connection, self._projections[name], wanted)
+            try:
+                position = min(asked_at, await _position(connection, event.position or ""))
+            except (ForeignEpoch, InvalidPosition):
+                return Refused("AsOfOutsideTheLog", f"The log has no position {event.position} any more.")
+        for projection in known:
+            await start_as_of(connection, projection, AsOf(event.as_of_id, position, event.tenant))
+        names = ", ".join(projection.NAME for projection in known)
+        return Done(f"{names} as of position {position} are being built as {event.as_of_id}.")
+
+    async def _change(self, connection: Connection, request: ProjectionRequest, position: int) -> Done | Refused:
+        name = request.projection
+        if name not in self._projections:
+            return _of_other_code(name)
+        await _require(connection, request)
+        match request:
+            case ProjectionRebuildRequested():
+                return await self._rebuild(connection, request)
+            case ProjectionSwapRequested():
+                number = await _changed(connection, request, await ask_for_swap(connection, name))
+                return Done(f"Generation {number} of {name} is read as soon as it has caught up.", name, number)
+            case ProjectionRebuildCancelled():
+                number = await _changed(connection, request, await cancel_rebuild(connection, name))
+                return Done(f"The rebuild of {name} as generation {number} is given up.", name, number)
+            case ProjectionRollbackRequested():
+                number = await _changed(connection, request, await roll_back(connection, name))
+                return Done(f"Generation {number} of {name} is read again as soon as it has caught up.", name, number)
+            case ProjectionPaused(reason=reason, generation=number):
+                return _paused(name, "is paused", await pause(connection, name, reason, number))
+            case ProjectionResumed(generation=number):
+                return _paused(name, "is run again", await resume(connection, name, number))
+            case ParkedEventsRetryRequested(position=token):
+                count = await retry(connection, name, None if token is None else await _position(connection, token))
+                return Done(f"{count} parked events of {name} are tried again.", name)
+            case ParkedEventSkipped():
+                await skip(connection, name, await _position(connection, request.position), position)
+                return Done(f"{name} does without the event at {request.position}.", name)
+            case _:
+                assert_never(request)
+
+    async def _rebuild(self, connection: Connection, request: ProjectionRebuildRequested) -> Done:
+        name = request.projection
+        made = await start_rebuild(connection, self._projections[name], request.purpose, request.tenant)
+        number = None if made is None else made.number
+        return Done(f"{name} is being rebuilt as generation {number}.", name, number)
 
 
-async def _steer(connection: Connection, event: Event, position: int) -> None:
-    """Do what is asked about generations that there are, and about what they have parked."""
-    match event:
-        case ProjectionPaused(projection=name, reason=reason, generation=number):
-            await pause(connection, name, reason, number)
-        case ProjectionResumed(projection=name, generation=number):
-            await resume(connection, name, number)
-        case ParkedEventsRetryRequested(projection=name, position=token):
-            await retry(connection, name, None if token is None else await _position(connection, token))
-        case ParkedEventSkipped(projection=name, position=token):
-            await skip(connection, name, await _position(connection, token), position)
-        case _:
-            pass
+async def _require(connection: Connection, request: ProjectionRequest) -> None:
+    token = getattr(request, "position", None)
+    require(await read_state(connection, request.projection, token), request)
+
+
+async def _changed(connection: Connection, request: ProjectionRequest, number: int | None) -> int | None:
+    """Return the generation that was changed; where the end of a comparison was quicker, refuse with what there is."""
+    if number is None:
+        await _require(connection, request)
+    return number
+
+
+def _paused(name: str, verb: str, numbers: Sequence[int]) -> Done:
+    listed = ", ".join(map(str, numbers))
+    return Done(f"{name} {verb}: generation {listed}.", name, numbers[0] if len(numbers) == 1 else None)
+
+
+def _of_other_code(name: str) -> Refused:
+    return Refused("ProjectionNotFound", f"The code of the worker that carries out requests does not know {name}.")
 
 
 async def _position(connection: Connection, token: str) -> int:

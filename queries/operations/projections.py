@@ -25,6 +25,7 @@ with each as (
            coalesce(l.renewed_at, g.created_at) as owned_at,
            case when l.leased_until > now.time then l.rate else 0 end as rate, l.failures, l.error,
            varve.parked_count(l.projection, l.generation) as parked,
+           varve.retrying_count(l.projection, l.generation) as retrying, g.live_since,
            g.pause_reason as paused, not g.is_indexed and c.position > 0 as is_being_indexed,
            l.needs_topic || ' ' || l.needs_version as needs, l.needs_position
     from varve.leases l join varve.generations g using (projection, generation)
@@ -38,8 +39,8 @@ select projection, generation, status, purpose, lanes, first_slot, last_slot, po
        case when head > reached then reached::double precision / head else 1 end as progress, oldest_unapplied_at,
        greatest(coalesce(extract(epoch from time - oldest_unapplied_at), 0), 0)::double precision as lag_seconds,
        round(rate::numeric, 1)::double precision as rate, owner, renewed_at, advanced_at,
-       extract(epoch from time - advanced_at)::double precision as checkpoint_age, failures, error, parked, paused,
-       needs, needs_position,
+       extract(epoch from time - advanced_at)::double precision as checkpoint_age, failures, error, parked, retrying,
+       live_since, paused, needs, needs_position,
        case when status in ('retired', 'kept') then null
             when paused is not null then 'paused'
             when needs is not null then 'needs_newer_code'
@@ -72,6 +73,8 @@ class LaneView(BaseModel):
         checkpoint_age: how many seconds ago that was.
         failures: how often in a row its batch has failed, with `error`.
         parked: events that the whole generation has put aside, those that wait behind others among them.
+        retrying: how many of them are about to be tried again.
+        live_since: when the generation came to be read, if it ever did.
         paused: why no worker runs it.
         needs: the type and version of the event that no running code knows, and that the lane stands at.
         needs_position: where that event is in the log, for `varve events void` and `varve projections skip`.
@@ -101,6 +104,8 @@ class LaneView(BaseModel):
     failures: int
     error: str | None
     parked: int
+    retrying: int
+    live_since: datetime | None
     paused: str | None
     needs: str | None
     needs_position: str | None

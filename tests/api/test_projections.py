@@ -1,29 +1,61 @@
 """What operators ask of projections, and what readers are told of events that are missing."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 from httpx import AsyncClient
 
+from domain.shared.access import Role
 from tests.api.problem import require_problem
+from tests.builders.actors import actor
 from tests.builders.requests import ENTRIES, create_entry
+from tests.fixtures.engine import running_engine
 
 VIEW = "knowledge_entry_list"
-TOKEN = "0123456789ab-1"
+FOREIGN = "0123456789ab-1"
 PARK = """
 insert into varve.parked (projection, generation, position, tenant, partition, error, stack, attempts)
 values (%s, 1, %s, %s, %s, %s, 'a stack that only operators at a prompt see', 3)
 """
-REQUESTS = {
-    "rebuilds": {"purpose": "verify", "tenant": "acme"},
-    "swaps": {},
-    "cancellations": {},
-    "rollbacks": {},
-    "pauses": {"reason": "its disk is full", "generation": 2},
-    "resumptions": {"generation": None},
-    "retries": {"position": TOKEN},
-    "skips": {"position": TOKEN, "reason": "it was sent twice"},
+ADD = """
+insert into varve.generations (projection, generation, status, lanes, definition, tables, is_indexed, purpose, up_to)
+select projection, 2, 'building', lanes, definition, tables, false, %(purpose)s,
+       case when %(purpose)s = 'verify' then 0 end
+from varve.generations where projection = %(projection)s
+"""
+STATES = {
+    "idle": (),
+    "rebuilding": ((ADD, {"projection": VIEW, "purpose": "swap"}),),
+    "held": ((ADD, {"projection": VIEW, "purpose": "hold"}),),
+    "verifying": ((ADD, {"projection": VIEW, "purpose": "verify"}),),
+    "paused": (
+        ("update varve.generations set paused_at = now(), pause_reason = 'an old one' where projection = %s", (VIEW,)),
+    ),
+    "returnable": (
+        ("update varve.generations set status = 'retired' where projection = %s", (VIEW,)),
+        (ADD, {"projection": VIEW, "purpose": "swap"}),
+        ("update varve.generations set status = 'live' where projection = %s and generation = 2", (VIEW,)),
+    ),
+    "parked": ((PARK, (VIEW, 1, "acme", "acme/entry-1", "ValueError")),),
+    "skipped": (
+        (PARK, (VIEW, 1, "acme", "acme/entry-1", "ValueError")),
+        ("insert into varve.skipped (projection, position, skipped_by) values (%s, 1, 1)", (VIEW,)),
+    ),
 }
+"""How a projection stands, as SQL that makes it so: nothing of it runs here."""
+HERE, BEYOND = "here", "beyond"
+REQUESTS = {
+    "rebuilds": ({"purpose": "hold", "tenant": None}, "idle"),
+    "swaps": ({}, "held"),
+    "cancellations": ({}, "rebuilding"),
+    "rollbacks": ({}, "returnable"),
+    "pauses": ({"reason": "its disk is full", "generation": 1}, "idle"),
+    "resumptions": ({"generation": None}, "paused"),
+    "retries": ({"position": HERE}, "parked"),
+    "skips": ({"position": HERE, "reason": "it was sent twice"}, "parked"),
+}
+"""Each request, and a state in which there is something to do for it."""
 EVENTS = {
     "rebuilds": "ProjectionRebuildRequested",
     "swaps": "ProjectionSwapRequested",
@@ -34,22 +66,164 @@ EVENTS = {
     "retries": "ParkedEventsRetryRequested",
     "skips": "ParkedEventSkipped",
 }
+NOTHING_TO_DO = [
+    ("rebuilds", "rebuilding", {}, "rebuild-is-running", "generation 2 is being filled, to be read"),
+    ("rebuilds", "held", {"purpose": "verify"}, "rebuild-is-running", "to wait until it is swapped in"),
+    ("rebuilds", "verifying", {}, "rebuild-is-running", "to be compared with the live one"),
+    ("rebuilds", "idle", {"purpose": "repair", "tenant": "nobody"}, "tenant-has-no-events", "nobody"),
+    ("swaps", "idle", {}, "no-rebuild-running", "eneration 1 is live since 20"),
+    ("swaps", "rebuilding", {}, "rebuild-is-not-held", "eneration 2 is being filled"),
+    ("swaps", "verifying", {}, "rebuild-is-not-held", "eneration 2 is being filled"),
+    ("cancellations", "idle", {}, "no-rebuild-running", "nothing is paused"),
+    ("cancellations", "returnable", {}, "no-rebuild-running", "eneration 1 is kept for a rollback"),
+    ("rollbacks", "idle", {}, "nothing-to-roll-back-to", "eneration 1 is live"),
+    ("rollbacks", "rebuilding", {}, "rebuild-is-running", "eneration 2 is being filled"),
+    ("pauses", "paused", {"reason": "once more"}, "already-paused", "an old one"),
+    ("pauses", "paused", {"reason": "once more", "generation": 1}, "already-paused", "an old one"),
+    ("pauses", "idle", {"reason": "which one?", "generation": 9}, "generation-not-there", "eneration 1 is live"),
+    ("pauses", "returnable", {"reason": "retired", "generation": 1}, "generation-not-there", "eneration 2 is live"),
+    ("resumptions", "idle", {}, "nothing-is-paused", "eneration 1 is live"),
+    ("resumptions", "paused", {"generation": 2}, "generation-not-there", "an old one"),
+    ("retries", "idle", {}, "nothing-is-parked", "nothing is parked"),
+    ("retries", "idle", {"position": HERE}, "event-is-not-parked", "nothing is parked"),
+    ("retries", "parked", {"position": BEYOND}, "event-is-not-parked", "The log ends at"),
+    ("retries", "parked", {"position": FOREIGN}, "event-is-not-parked", "none of this log's"),
+    ("skips", "idle", {"position": HERE, "reason": "x"}, "event-is-not-parked", "nothing is parked"),
+    ("skips", "parked", {"position": BEYOND, "reason": "x"}, "event-is-not-parked", "The log ends at"),
+    ("skips", "parked", {"position": FOREIGN, "reason": "x"}, "event-is-not-parked", "none of this log's"),
+    ("skips", "skipped", {"position": HERE, "reason": "x"}, "event-is-skipped-already", "skipped"),
+]
 
 
 def url(request: str, name: str = VIEW) -> str:
     return f"/api/v1/admin/projections/{name}/{request}"
 
 
+@pytest.fixture
+async def standing(ann: AsyncClient, admin):
+    """Make a projection stand as one of `STATES` says, in a log of one event."""
+
+    async def stand(state: str) -> None:
+        await create_entry(ann)
+        for statement, parameters in STATES[state]:
+            await admin.execute(statement, parameters)
+
+    return stand
+
+
+async def placed(admin, body: dict) -> dict:
+    """Return a request's body with the tokens of positions in the log."""
+    (epoch,) = await (await admin.execute("select epoch from varve.log_epochs order by number desc limit 1")).fetchone()
+    tokens = {HERE: f"{epoch}-1", BEYOND: f"{epoch}-999"}
+    return {name: tokens.get(value, value) for name, value in body.items()}
+
+
+async def requests_in_log(admin) -> list[tuple[str, dict]]:
+    cursor = await admin.execute("select topic, data from varve.events_json where topic like 'operations.%'")
+    return await cursor.fetchall()
+
+
 @pytest.mark.parametrize("request_", REQUESTS)
-async def test_what_an_operator_asks_for_is_a_fact_of_the_log(otto: AsyncClient, admin, request_):
-    answer = await otto.post(url(request_), json=REQUESTS[request_])
+async def test_what_an_operator_asks_for_is_a_fact_of_the_log(otto: AsyncClient, admin, standing, request_):
+    body, state = REQUESTS[request_]
+    await standing(state)
+    body = await placed(admin, body)
+    answer = await otto.post(url(request_), json=body)
     assert answer.status_code == 202, answer.text
-    cursor = await admin.execute("select topic, data from varve.events_json")
-    ((topic, data),) = await cursor.fetchall()
+    ((topic, data),) = await requests_in_log(admin)
     assert topic == f"operations.{EVENTS[request_]}"
-    assert data == {"projection": VIEW, **REQUESTS[request_]}
-    cursor = await admin.execute("select user_id, status from varve.commands")
-    assert await cursor.fetchall() == [("otto", "accepted")]
+    assert data == {"projection": VIEW, **body}
+    cursor = await admin.execute("select status from varve.commands where user_id = 'otto'")
+    assert await cursor.fetchall() == [("accepted",)]
+
+
+@pytest.mark.parametrize(("request_", "state", "body", "code", "there"), NOTHING_TO_DO)
+async def test_a_request_about_nothing_is_refused_with_what_there_is(
+    otto: AsyncClient, admin, standing, request_, state, body, code, there
+):
+    await standing(state)
+    refused = await otto.post(url(request_), json=await placed(admin, body))
+    require_problem(refused, 409, code)
+    assert there in refused.json()["detail"]
+    assert await requests_in_log(admin) == []
+    cursor = await admin.execute("select status, error ->> 'message' from varve.commands where user_id = 'otto'")
+    assert await cursor.fetchall() == [("refused", refused.json()["detail"])]
+
+
+async def test_a_request_that_is_not_carried_out_yet_counts_for_the_next_one(otto: AsyncClient, admin, standing):
+    await standing("idle")
+    require_problem(await otto.post(url("swaps")), 409, "no-rebuild-running")
+    assert (await otto.post(url("rebuilds"), json={"purpose": "hold"})).status_code == 202
+    require_problem(await otto.post(url("rebuilds")), 409, "rebuild-is-running")
+    assert (await otto.post(url("pauses"), json={"reason": "wait", "generation": 2})).status_code == 202
+    assert (await otto.post(url("swaps"))).status_code == 202
+    require_problem(await otto.post(url("swaps")), 409, "rebuild-is-not-held")
+    assert (await otto.post(url("resumptions"), json={"generation": 2})).status_code == 202
+    assert (await otto.post(url("cancellations"))).status_code == 202
+    require_problem(await otto.post(url("cancellations")), 409, "no-rebuild-running")
+
+
+async def test_a_request_of_another_tenant_counts_too(otto: AsyncClient, client_of, standing):
+    await standing("idle")
+    assert (await client_of(actor("umbra", "olga", Role.OPERATOR)).post(url("rebuilds"))).status_code == 202
+    require_problem(await otto.post(url("rebuilds")), 409, "rebuild-is-running")
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+async def test_of_two_requests_at_the_same_moment_one_is_carried_out(otto: AsyncClient, admin, standing, request_):
+    body, state = REQUESTS[request_]
+    await standing(state)
+    body = await placed(admin, body)
+    answers = await asyncio.gather(*(otto.post(url(request_), json=body) for _ in range(6)))
+    assert len(await requests_in_log(admin)) == [each.status_code for each in answers].count(202)
+    if request_ != "retries":  # twice is as good as once, and what is parked still is
+        assert sorted(each.status_code for each in answers) == [202, 409, 409, 409, 409, 409]
+
+
+async def test_a_request_that_is_sent_again_with_its_key_is_not_about_nothing(otto: AsyncClient, admin, standing):
+    await standing("rebuilding")
+    headers = {"Idempotency-Key": "give it up"}
+    first, again = [await otto.post(url("cancellations"), headers=headers) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json() == first.json()
+
+
+async def test_what_became_of_a_request_is_where_its_answer_says(otto: AsyncClient, eve, admin, engine, ann):
+    await create_entry(ann)
+    asked = await otto.post(url("rebuilds"), json={"purpose": "hold"})
+    outcome = await until_carried_out(otto, asked.headers["Location"])
+    assert (outcome["status"], outcome["generation"], outcome["code"]) == ("done", 2, None)
+    assert outcome["sentence"] == f"{VIEW} is being rebuilt as generation 2."
+    require_problem(await eve.get(asked.headers["Location"]), 403, "permission-denied")
+    require_problem(await otto.get(f"/api/v1/admin/requests/{uuid4()}"), 404, "request-not-found")
+
+
+async def test_a_request_waits_as_long_as_no_worker_runs(otto: AsyncClient, standing):
+    await standing("idle")
+    asked = await otto.post(url("rebuilds"))
+    outcome = (await otto.get(asked.headers["Location"])).json()
+    assert (outcome["status"], outcome["sentence"]) == ("waiting", "No worker has carried it out yet.")
+
+
+async def test_a_request_whose_state_has_changed_meanwhile_is_refused_in_its_outcome(
+    otto: AsyncClient, admin, standing, settings
+):
+    await standing("rebuilding")
+    asked = await otto.post(url("cancellations"))
+    await admin.execute("delete from varve.generations where projection = %s and generation = 2", (VIEW,))
+    async with running_engine(settings):
+        outcome = await until_carried_out(otto, asked.headers["Location"])
+    assert (outcome["status"], outcome["code"]) == ("refused", "NoRebuildRunning")
+    assert outcome["sentence"].startswith(f"No rebuild of {VIEW} is running. Generation 1 is live since")
+
+
+async def until_carried_out(otto: AsyncClient, location: str) -> dict:
+    async with asyncio.timeout(20):
+        while True:
+            outcome = (await otto.get(location)).json()
+            if outcome["status"] != "waiting":
+                return outcome
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +233,10 @@ async def test_what_an_operator_asks_for_is_a_fact_of_the_log(otto: AsyncClient,
         ("resumptions", {"generation": None}),
     ],
 )
-async def test_a_request_without_a_body_is_the_usual_one(otto: AsyncClient, admin, request_, meant):
+async def test_a_request_without_a_body_is_the_usual_one(otto: AsyncClient, admin, standing, request_, meant):
+    await standing(REQUESTS[request_][1])
     assert (await otto.post(url(request_))).status_code == 202
-    ((data,),) = await (await admin.execute("select data from varve.events_json")).fetchall()
+    ((_, data),) = await requests_in_log(admin)
     assert data == {"projection": VIEW, **meant}
 
 
@@ -70,17 +245,21 @@ async def test_a_rebuild_without_sense_is_refused(otto: AsyncClient, plan):
     require_problem(await otto.post(url("rebuilds"), json=plan), 422, "invalid-request")
 
 
+def body_of(request: str) -> dict:
+    return {name: FOREIGN if value == HERE else value for name, value in REQUESTS[request][0].items()}
+
+
 @pytest.mark.parametrize("request_", REQUESTS)
 async def test_nobody_else_may_ask(ada: AsyncClient, ann: AsyncClient, request_):
     for person in (ada, ann):
-        refused = await person.post(url(request_), json=REQUESTS[request_])
+        refused = await person.post(url(request_), json=body_of(request_))
         require_problem(refused, 403, "permission-denied")
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
 async def test_what_is_no_read_model_is_not_found(otto: AsyncClient, request_):
     for name in ("nothing", "operator_requests"):
-        refused = await otto.post(url(request_, name), json=REQUESTS[request_])
+        refused = await otto.post(url(request_, name), json=body_of(request_))
         require_problem(refused, 404, "projection-not-found")
 
 

@@ -9,8 +9,11 @@ import typer
 from rich.table import Table
 
 from varve.cli.output import AsJson, OnlyTenant, Tenant, User, console, show, show_json
+from varve.cli.requests import Outcome, ask, carried_out, operate
 from varve.client import open_client
 from varve.settings import Settings
+
+_MAY_GO_ON = "The request may be carried out without this command: varve projections as-of list"
 
 app = typer.Typer(no_args_is_help=True, help="Read models as they stood at a past position, for audits.")
 
@@ -26,6 +29,7 @@ def start(
     only_tenant: OnlyTenant = None,
     tenant: Tenant = "demo",
     user: User = "operator",
+    as_json: AsJson = False,
 ) -> None:
     """Build them in tables of their own, and print the id that X-As-Of takes when they are kept."""
     if (to_position is None) == (to_time is None):
@@ -33,12 +37,14 @@ def start(
     time = None if to_time is None else f"{to_time.isoformat()}Z"
     plan = {"projections": names, "tenant": only_tenant, "position": to_position, "time": time}
 
-    async def run() -> Any:
+    async def run() -> Outcome:
         async with open_client(Settings(), tenant, user) as client:
-            answer, _ = await client.post("/admin/as-of", json=plan)
-            return answer
+            return await ask(client, "/admin/as-of", plan)
 
-    show(asyncio.run(run())["aggregate_id"])
+    outcome = operate(run(), as_json=as_json, if_interrupted=_MAY_GO_ON)
+    if not as_json:
+        console.print(f"[green]{outcome['sentence']}[/green] varve projections as-of list shows when they are kept.")
+        show(outcome["request_id"])
 
 
 @app.command("list")
@@ -67,12 +73,15 @@ def drop(
     *,
     tenant: Tenant = "demo",
     user: User = "operator",
+    as_json: AsJson = False,
 ) -> None:
     """Drop the tables, built or not."""
 
-    async def run() -> None:
+    async def run() -> Outcome:
         async with open_client(Settings(), tenant, user) as client:
-            await client.delete(f"/admin/as-of/{as_of}")
+            location = await client.delete(f"/admin/as-of/{as_of}")
+            return await carried_out(client, (location or "").rpartition("/")[2])
 
-    asyncio.run(run())
-    console.print(f"[green]{as_of} is dropped[/green]")
+    outcome = operate(run(), as_json=as_json, if_interrupted=_MAY_GO_ON)
+    if not as_json:
+        console.print(f"[green]{outcome['sentence']}[/green]")

@@ -1,6 +1,8 @@
-"""`varve projections parked | retry | skip | pause | resume | cancel | rollback`: what operators ask of projections."""
+"""`varve projections parked | retry | skip | pause | resume | cancel`: what operators ask of projections."""
 
 import asyncio
+import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import psycopg
@@ -10,13 +12,17 @@ from rich.table import Table
 
 from eventstore.epochs import read_epochs
 from eventstore.position import LogPosition
+from varve.cli.building import Lane, lanes_of
 from varve.cli.log_access import log_settings, open_log
 from varve.cli.output import AsJson, ProjectionName, Tenant, User, console, show, show_json
-from varve.client import open_client
+from varve.cli.requests import Outcome, ask, operate
+from varve.client import ApiClient, ApiError, open_client
 from varve.settings import Settings
 
 Generation = Annotated[int | None, typer.Option(help="Only this generation, such as a rebuild's; all without it.")]
 
+_RETRIED_SECONDS = 60.0
+_PAUSE_SECONDS = 0.1
 _PARKED = """
 select p.projection, p.generation, g.status, p.position, p.tenant, p.partition, p.error, p.attempts, p.parked_at,
        p.stack
@@ -65,10 +71,23 @@ def retry(
     position: Annotated[str | None, typer.Option(help="Of one event; all that is parked without it.")] = None,
     tenant: Tenant = "demo",
     user: User = "operator",
+    as_json: AsJson = False,
 ) -> None:
-    """Have parked events tried again, each partition in its order."""
-    asyncio.run(_ask(name, "retries", {"position": position}, tenant, user))
-    console.print(f"[green]{name} tries again[/green]: see `varve projections parked {name}`")
+    """Have parked events tried again, each partition in its order; exit with 1 if none of them could be applied."""
+
+    async def run() -> Outcome:
+        async with open_client(Settings(), tenant, user) as client:
+            before = _parked_of(await lanes_of(client, name))
+            outcome = await ask(client, f"/admin/projections/{name}/retries", {"position": position})
+            left = await _until_retried(client, name)
+            return {**outcome, "applied": max(0, before - left), "parked": left}
+
+    outcome = operate(run(), as_json=as_json, if_interrupted=f"{name} is told to try again, and goes on.")
+    if not as_json:
+        left = f", {outcome['parked']} are parked: varve projections parked {name}" if outcome["parked"] else ""
+        console.print(f"{name} has tried again: {outcome['applied']} events are parked no more{left}")
+    if outcome["parked"] and not outcome["applied"]:
+        raise typer.Exit(1)
 
 
 def skip(
@@ -78,25 +97,18 @@ def skip(
     reason: Annotated[str, typer.Option(help="Why; kept in the log.")],
     tenant: Tenant = "demo",
     user: User = "operator",
+    as_json: AsJson = False,
 ) -> None:
     """Do without an event that is parked, or that no running code knows and lanes stand at; also in later generations.
 
     It is of one projection, reactors too; `varve events void` has all of them do without the event.
     """
-    asyncio.run(_ask(name, "skips", {"position": position, "reason": reason}, tenant, user))
-    console.print(f"[green]{name} does without {position}[/green]")
+    _ask(name, "skips", {"position": position, "reason": reason}, tenant, user, as_json=as_json)
 
 
-def cancel(name: ProjectionName, *, tenant: Tenant = "demo", user: User = "operator") -> None:
+def cancel(name: ProjectionName, *, tenant: Tenant = "demo", user: User = "operator", as_json: AsJson = False) -> None:
     """Give up a rebuild; what is read stays as it is."""
-    asyncio.run(_ask(name, "cancellations", {}, tenant, user))
-    console.print(f"[green]the rebuild of {name} is given up[/green]")
-
-
-def rollback(name: ProjectionName, *, tenant: Tenant = "demo", user: User = "operator") -> None:
-    """Read the generation before the live one again, as soon as it has caught up."""
-    asyncio.run(_ask(name, "rollbacks", {}, tenant, user))
-    console.print(f"[green]{name} goes back[/green]: see `varve projections list`")
+    _ask(name, "cancellations", {}, tenant, user, as_json=as_json)
 
 
 def pause(
@@ -106,23 +118,61 @@ def pause(
     generation: Generation = None,
     tenant: Tenant = "demo",
     user: User = "operator",
+    as_json: AsJson = False,
 ) -> None:
     """Let no worker run a projection; its rows can be read, and grow old."""
-    asyncio.run(_ask(name, "pauses", {"reason": reason, "generation": generation}, tenant, user))
-    console.print(f"[green]{name} pauses[/green]")
+    _ask(name, "pauses", {"reason": reason, "generation": generation}, tenant, user, as_json=as_json)
 
 
 def resume(
-    name: ProjectionName, *, generation: Generation = None, tenant: Tenant = "demo", user: User = "operator"
+    name: ProjectionName,
+    *,
+    generation: Generation = None,
+    tenant: Tenant = "demo",
+    user: User = "operator",
+    as_json: AsJson = False,
 ) -> None:
     """Let workers run a projection again."""
-    asyncio.run(_ask(name, "resumptions", {"generation": generation}, tenant, user))
-    console.print(f"[green]{name} goes on[/green]")
+    _ask(name, "resumptions", {"generation": generation}, tenant, user, as_json=as_json)
 
 
-async def _ask(name: str, request: str, body: dict[str, Any], tenant: str, user: str) -> None:
-    async with open_client(Settings(), tenant, user) as client:
-        await client.post(f"/admin/projections/{name}/{request}", json=body)
+def _ask(name: str, request: str, body: dict[str, Any], tenant: str, user: str, *, as_json: bool) -> None:
+    async def run() -> Outcome:
+        async with open_client(Settings(), tenant, user) as client:
+            return await ask(client, f"/admin/projections/{name}/{request}", body)
+
+    told = f"The request about {name} may be carried out without this command: varve projections list"
+    outcome = operate(run(), as_json=as_json, if_interrupted=told)
+    if not as_json:
+        console.print(f"[green]{outcome['sentence']}[/green]")
+
+
+async def _until_retried(client: ApiClient, name: str) -> int:
+    """Wait until nothing is about to be tried again; return how many events are parked then.
+
+    Raises:
+        ApiError: nobody tries.
+    """
+    give_up_at = time.monotonic() + _RETRIED_SECONDS
+    while True:
+        lanes = [lane for lane in await lanes_of(client, name) if lane["status"] in {"live", "building"}]
+        if not any(lane["retrying"] for lane in lanes):
+            return _parked_of(lanes)
+        if any(lane["paused"] for lane in lanes):
+            raise ApiError(f"{name} is paused; it tries again when it is resumed", status="paused")
+        if time.monotonic() >= give_up_at:
+            raise ApiError(
+                f"{name} has not tried all of it within {_RETRIED_SECONDS:.0f} s, and goes on: "
+                f"varve projections parked {name}",
+                status="waiting",
+            )
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _parked_of(lanes: Sequence[Lane]) -> int:
+    """Return how many events are parked, in all generations that workers run."""
+    by_generation = {lane["generation"]: lane["parked"] for lane in lanes if lane["status"] in {"live", "building"}}
+    return sum(by_generation.values())
 
 
 async def _parked(connection: psycopg.AsyncConnection[Any], name: str | None, limit: int) -> list[dict[str, Any]]:

@@ -1,25 +1,26 @@
-"""`varve projections rebuild | swap | status | differences`: new generations of read models, and what they are for."""
+"""`varve projections rebuild | swap | rollback | status | differences`: new generations, and what they are for."""
 
 import asyncio
-from typing import Annotated, Any, Literal, assert_never
+from typing import Annotated, Any, assert_never
 
 import typer
 from psycopg.rows import dict_row
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from varve.cli.building import Building, Purpose, lanes_of, live_since
 from varve.cli.log_access import log_settings, open_log
 from varve.cli.output import AsJson, OnlyTenant, ProjectionName, Tenant, User, console, show_json
-from varve.client import ApiClient, ApiError, open_client
+from varve.cli.requests import Outcome, ask, operate
+from varve.client import open_client
 from varve.settings import Settings
 
-_PAUSE_SECONDS = 0.2
 _DIFFERENCES = """
 select projection, generation, only_tenant, position, is_repaired, differing, by_table, some_keys, finished_at
 from varve.verifications where projection = %s order by generation desc limit 1
 """
 
-Purpose = Literal["swap", "hold", "verify", "repair"]
+_WAIT_SECONDS = 3600.0
+Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end; the rebuild itself goes on.")]
 
 
 def rebuild(
@@ -30,6 +31,7 @@ def rebuild(
         bool, typer.Option("--verify", help="Only compare the new rows with the live ones; exit with 1 if some differ.")
     ] = False,
     only_tenant: OnlyTenant = None,
+    wait: Wait = _WAIT_SECONDS,
     tenant: Tenant = "demo",
     user: User = "operator",
     as_json: AsJson = False,
@@ -47,34 +49,63 @@ def rebuild(
     elif only_tenant is not None:
         purpose = "repair"
 
-    async def run() -> dict[str, Any]:
-        async with open_client(Settings(), tenant, user) as client:
-            lanes = await _lanes(client, name)
-            if purpose != "swap" and any(map(_is_rebuild, lanes)):
-                raise ApiError(f"{name} is being rebuilt already: see `varve projections status {name}`")
-            known = lanes + await client.get(f"/admin/projections/{name}/verifications")
-            before = max((each["generation"] for each in known), default=0)
-            await client.post(f"/admin/projections/{name}/rebuilds", json={"purpose": purpose, "tenant": only_tenant})
-            return await _outcome(client, name, purpose, before)
+    body = {"purpose": purpose, "tenant": only_tenant}
 
-    outcome = asyncio.run(run())
-    if as_json:
-        show_json(outcome)
-    else:
+    async def run() -> Outcome:
+        async with open_client(Settings(), tenant, user) as client:
+            asked = await ask(client, f"/admin/projections/{name}/rebuilds", body)
+            if purpose == "hold":
+                return {"projection": name, "generation": asked["generation"], "status": "building"}
+            return await Building(client, name, asked["generation"], purpose).end(wait)
+
+    outcome = operate(run(), as_json=as_json, if_interrupted=_goes_on(name))
+    if not as_json:
         console.print(_sentence(name, purpose, outcome))
     if purpose == "verify" and outcome["differing"]:
         raise typer.Exit(1)
 
 
-def swap(name: ProjectionName, *, tenant: Tenant = "demo", user: User = "operator") -> None:
-    """Read from the generation that `rebuild --no-swap` fills, as soon as it has caught up."""
+def swap(
+    name: ProjectionName,
+    *,
+    wait: Wait = _WAIT_SECONDS,
+    tenant: Tenant = "demo",
+    user: User = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Read from the generation that `rebuild --no-swap` fills, as soon as it has caught up, and wait for that."""
+    _have_read(name, "swaps", wait, tenant, user, as_json=as_json)
 
-    async def run() -> None:
+
+def rollback(
+    name: ProjectionName,
+    *,
+    wait: Wait = _WAIT_SECONDS,
+    tenant: Tenant = "demo",
+    user: User = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Read the generation before the live one again, as soon as it has caught up, and wait for that."""
+    _have_read(name, "rollbacks", wait, tenant, user, as_json=as_json)
+
+
+def _have_read(name: str, request: str, wait: float, tenant: str, user: str, *, as_json: bool) -> None:
+    """Ask that a generation that there is be read, and wait until it is."""
+
+    async def run() -> Outcome:
         async with open_client(Settings(), tenant, user) as client:
-            await client.post(f"/admin/projections/{name}/swaps")
+            before = await lanes_of(client, name)
+            asked = await ask(client, f"/admin/projections/{name}/{request}")
+            number = asked["generation"]
+            return await Building(client, name, number, "swap").end(wait, live_since(before, number))
 
-    asyncio.run(run())
-    console.print(f"[green]{name} is swapped[/green] as soon as it has caught up: see `varve projections list`")
+    outcome = operate(run(), as_json=as_json, if_interrupted=_goes_on(name))
+    if not as_json:
+        console.print(f"[green]{name}:[/green] generation {outcome['generation']} is read from now on")
+
+
+def _goes_on(name: str) -> str:
+    return f"The rebuild of {name} goes on without this command: varve projections status {name}, or cancel {name}"
 
 
 def status(name: ProjectionName, *, tenant: Tenant = "demo", user: User = "operator", as_json: AsJson = False) -> None:
@@ -124,41 +155,6 @@ def differences(name: ProjectionName, *, as_json: AsJson = False) -> None:
         console.print(table)
 
 
-async def _outcome(client: ApiClient, name: str, purpose: Purpose, before: int) -> dict[str, Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"Rebuilding {name}", total=None)
-        total, has_begun = 0, False
-        while True:
-            lanes = await _lanes(client, name)
-            if found := await _found(client, name, purpose, before, lanes):
-                return found
-            building = [lane for lane in lanes if _is_rebuild(lane)]
-            if building and purpose == "hold":
-                return {"projection": name, "generation": building[0]["generation"], "status": "building"}
-            if has_begun and not building and purpose != "swap":
-                raise ApiError(f"The rebuild of {name} was given up")
-            if building:
-                has_begun = True
-                lag = max(lane["lag"] for lane in building)
-                total = max(total, lag)
-                progress.update(task, completed=total - lag, total=total)
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-
-async def _found(
-    client: ApiClient, name: str, purpose: Purpose, before: int, lanes: list[dict[str, Any]]
-) -> dict[str, Any] | None:
-    """Return what the rebuild has come to, if it is over."""
-    if purpose == "swap":
-        live = [lane["generation"] for lane in lanes if lane["status"] == "live" and lane["generation"] > before]
-        return {"projection": name, "generation": live[0], "status": "live"} if live else None
-    compared = [
-        found for found in await client.get(f"/admin/projections/{name}/verifications") if found["generation"] > before
-    ]
-    return compared[0] if compared else None
-
-
 def _sentence(name: str, purpose: Purpose, outcome: dict[str, Any]) -> str:
     match purpose:
         case "swap":
@@ -172,14 +168,6 @@ def _sentence(name: str, purpose: Purpose, outcome: dict[str, Any]) -> str:
             return f"{told}, see varve projections differences {name}" if outcome["differing"] else told
         case _:
             assert_never(purpose)
-
-
-async def _lanes(client: ApiClient, name: str) -> list[dict[str, Any]]:
-    return [lane for lane in await client.get("/admin/projections") if lane["projection"] == name]
-
-
-def _is_rebuild(lane: dict[str, Any]) -> bool:
-    return bool(lane["status"] == "building" and lane["purpose"] != "as_of")
 
 
 def _number(value: float | None) -> str:
