@@ -163,10 +163,12 @@ async def test_a_request_that_is_not_carried_out_yet_counts_for_the_next_one(ott
     require_problem(await otto.post(url("cancellations")), 409, "no-rebuild-running")
 
 
-async def test_a_request_of_another_tenant_counts_too(otto: AsyncClient, client_of, standing):
+async def test_a_request_of_another_tenant_counts_too_and_is_not_shown(otto: AsyncClient, client_of, standing):
     await standing("idle")
-    assert (await client_of(actor("umbra", "olga", Role.OPERATOR)).post(url("rebuilds"))).status_code == 202
+    asked = await client_of(actor("umbra", "olga", Role.OPERATOR)).post(url("rebuilds"))
+    assert asked.status_code == 202
     require_problem(await otto.post(url("rebuilds")), 409, "rebuild-is-running")
+    require_problem(await otto.get(asked.headers["Location"]), 404, "request-not-found")
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
@@ -182,7 +184,7 @@ async def test_of_two_requests_at_the_same_moment_one_is_carried_out(otto: Async
 
 async def test_a_request_that_is_sent_again_with_its_key_is_not_about_nothing(otto: AsyncClient, admin, standing):
     await standing("rebuilding")
-    headers = {"Idempotency-Key": "give it up"}
+    headers = {"Idempotency-Key": "give-it-up"}
     first, again = [await otto.post(url("cancellations"), headers=headers) for _ in range(2)]
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.json() == first.json()

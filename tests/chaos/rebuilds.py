@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import psycopg
 
@@ -58,8 +59,10 @@ class Operator:
         """
         before = dict(await self.system.rows(_LIVE))
         highest = dict(await self.system.rows(_HIGHEST))
-        for name in sorted(rebuildable()):
-            await self._ask("rebuilds", name)
+        async with asyncio.timeout(seconds):
+            for name in sorted(rebuildable()):
+                while not await self._ask("rebuilds", name):  # noqa: ASYNC110 - the end of one that is running
+                    await asyncio.sleep(_LOOK_SECONDS)
         for projection in OF_THE_TEST.values():
             await start_rebuild_directly(self.system, projection)
         rebuilt = sorted({*rebuildable(), *OF_THE_TEST})
@@ -70,15 +73,18 @@ class Operator:
                     return {name: (before[name], live[name]) for name in rebuilt}
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _ask(self, request: str, name: str) -> None:
+    async def _ask(self, request: str, name: str) -> bool:
+        """Ask once; return whether there was something to do."""
         self.requested += 1
         key = f"operator.{self.requested}"
         intent = Intent(request, "POST", f"/admin/projections/{name}/{request}")
         answer, attempts = await self.sender.send(intent, key)
         ledger = self.sender.ledger
         ledger.exchanges.append(Exchange(self.sender.tenant, self.sender.user, key, intent, answer, attempts))
-        if not answer.is_accepted:
+        is_refused = answer.status == HTTPStatus.CONFLICT
+        if not answer.is_accepted and not is_refused:
             ledger.violated(f"{key} {request} of {name} was answered {answer.status} {answer.body}")
+        return not is_refused
 
 
 async def start_rebuild_directly(system: System, projection: Projection) -> None:

@@ -24,6 +24,7 @@ _VALUES: Mapping[str, Any] = {
     "owner": "ann",
     "projection": "knowledge_entry_list",
     "q": "clay word3 rare7",
+    "request_id": _ID,
     "sha256": "0" * 64,
     "tag": "tag-1",
     "text": "silt 11",

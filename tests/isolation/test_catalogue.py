@@ -1,6 +1,7 @@
 """Isolation, generated from the catalogue: a new table, view or function is tested without being named here."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
@@ -25,6 +26,10 @@ DOCUMENT = b"# Layers\n\nA varve is a yearly layer of clay and silt.\n"
 PARK = """
 insert into varve.parked (projection, generation, position, tenant, partition)
 select 'knowledge_entry_list', 1, 1000 + count(*), %s, %s from varve.parked
+"""
+CARRY_OUT = """
+insert into varve.operator_outcomes (tenant, request_id, position, status, sentence)
+values (%s, gen_random_uuid(), 1, 'done', 'It is done.')
 """
 
 
@@ -51,11 +56,12 @@ async def filled(client_of, settings, engine, document_work, await_projections, 
         assert done.json()["status"] == "processed", done.text
     await await_projections()
     await await_projections("search_vector")
-    wanted = {"projections": ["knowledge_entry_list", "search_text"], "time": "9999-01-01T00:00:00Z"}
+    wanted = {"projections": ["knowledge_entry_list", "search_text"], "time": datetime.now(UTC).isoformat()}
     assert (await client_of(OTTO_OPERATES).post("/api/v1/admin/as-of", json=wanted)).status_code == 202
     await until(partial(are_kept, admin, 2), "read models are built as of now")
     for tenant in TENANTS:
         await admin.execute(PARK, (tenant, tenant))
+        await admin.execute(CARRY_OUT, (tenant,))
 
 
 async def are_kept(admin, count: int) -> bool:

@@ -12,8 +12,10 @@ from tests.builders.requests import ENTRIES, create_entry
 from tests.isolation.answers import told_about
 
 DOCUMENTS, COMMANDS = "/api/v1/documents", "/api/v1/commands"
-WITHOUT_TENANT = ("/api/v1/admin/projections/", "/api/v1/admin/as-of/")
-"""Projections are the whole installation's, and their operators'; what is parked of a tenant has no id."""
+WITHOUT_TENANT = ("/api/v1/admin/projections/", "/api/v1/admin/as-of/", "/api/v1/admin/requests/")
+"""Projections are the whole installation's, and their operators'; what is parked of a tenant has no id.
+
+Requests are a tenant's operators': `tests.api.test_projections` asks for one as another tenant's operator."""
 LINK = {"target_id": "0190a000-0000-7000-8000-00000000beef", "relation": "explains"}
 CONTENTS: dict[tuple[str, str], dict[str, Any]] = {
     ("patch", f"{ENTRIES}/{{entry_id}}"): {"json": {"name": "stolen"}},

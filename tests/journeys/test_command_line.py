@@ -5,6 +5,8 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -129,19 +131,58 @@ async def test_a_rebuild_waits_for_its_swap_and_shows_how_it_gets_on(varve):
     (rebuild,) = items(output)
     assert (code, rebuild["purpose"], rebuild["generation"]) == (0, "hold", 2), said
     code, _, said = await varve("projections", "rebuild", "user_activity", "--verify")
-    assert (code, "being rebuilt already" in said) == (1, True), said
+    assert (code, "generation 2 is being filled" in said, "rebuild-is-running" in said) == (1, True, True), said
     code, _, said = await varve("projections", "swap", "user_activity")
-    assert code == 0, said
-    async with asyncio.timeout(30):
-        while True:
-            _, output, _ = await varve("projections", "list", "--json")
-            found = {(lane["projection"], lane["generation"], lane["status"]) for lane in items(output)}
-            if ("user_activity", 2, "live") in found:
-                return
+    assert (code, "generation 2 is read from now on" in said) == (0, True), said
+    _, output, _ = await varve("projections", "list", "--json")
+    found = {(lane["projection"], lane["generation"], lane["status"]) for lane in items(output)}
+    assert ("user_activity", 2, "live") in found
+    code, output, said = await varve("projections", "rollback", "user_activity", "--json")
+    assert (code, items(output)) == (0, [{"projection": "user_activity", "generation": 1, "status": "live"}]), said
+
+
+async def test_a_command_about_nothing_ends_with_a_sentence_and_1(varve, admin):
+    (epoch,) = await (await admin.execute("select epoch from varve.log_epochs")).fetchone()
+    name = "user_activity"
+    for arguments, sentence in (
+        (("swap", name), f"No rebuild of {name} is running. Generation 1 is live since"),
+        (("cancel", name), f"No rebuild of {name} is running. Generation 1 is live since"),
+        (("rollback", name), f"There is no generation before the live one that {name} can go back to."),
+        (("resume", name), f"Nothing of {name} is paused, so there is nothing to resume."),
+        (("retry", name), f"Nothing of {name} is parked, so there is nothing to try again."),
+        (("skip", name, f"{epoch}-7", "--reason", "x"), "is not one that user_activity has parked. The log ends at"),
+        (("as-of", "drop", str(uuid4())), "Nothing of this id is built or being built"),
+        (("as-of", "start", name, "--to-position", f"{epoch}-7"), "The log has nothing as of"),
+    ):
+        code, output, said = await varve("projections", *arguments)
+        assert (code, output) == (1, ""), (arguments, said)
+        assert sentence in said, (arguments, said)
+    code, output, said = await varve("projections", "cancel", name, "--json")
+    (refused,) = items(output)
+    assert (code, refused["status"], refused["code"]) == (1, "refused", "no-rebuild-running"), said
+    cursor = await admin.execute("select count(*) from varve.events where topic like 'operations.%'")
+    assert await cursor.fetchone() == (0,)
+
+
+async def test_what_an_operator_asks_for_is_told_when_it_is_done(varve):
+    name = "user_activity"
+    for arguments, sentence in (
+        (("pause", name, "--reason", "its disk is full"), f"{name} is paused: generation 1."),
+        (("resume", name), f"{name} is run again: generation 1."),
+        (("rebuild", name, "--no-swap"), f"{name} is being rebuilt as generation 2"),
+        (("cancel", name), f"The rebuild of {name} as generation 2 is given up."),
+    ):
+        code, _, said = await varve("projections", *arguments)
+        assert (code, sentence in said) == (0, True), (arguments, said)
 
 
 async def test_read_models_are_built_as_of_a_time_listed_and_dropped(varve):
-    code, output, said = await varve("projections", "as-of", "start", "search_text", "--to-time", "2001-01-01T00:00:00")
+    code, _, said = await varve("ingest", str(EXAMPLES / "event-sourcing.md"))
+    assert code == 0, said
+    code, _, said = await varve("projections", "as-of", "start", "search_text", "--to-time", "2001-01-01T00:00:00")
+    assert (code, "Its first event was recorded at" in said) == (1, True), said
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+    code, output, said = await varve("projections", "as-of", "start", "search_text", "--to-time", now)
     assert code == 0, said
     as_of = output.strip()
     async with asyncio.timeout(30):

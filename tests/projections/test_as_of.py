@@ -1,5 +1,6 @@
 """Read models as of a past position: what stood then, to the row, and queries that answer from it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -271,3 +272,45 @@ async def test_it_is_asked_over_http_by_those_who_may_audit(
 )
 async def test_what_names_no_moment_is_refused(otto: AsyncClient, plan):
     require_problem(await otto.post("/api/v1/admin/as-of", json=plan), 422, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    ("moment", "there"),
+    [
+        ({"position": "{epoch}-0"}, "Its first event was recorded at"),
+        ({"position": "{epoch}-99"}, "It ends at"),
+        ({"position": "0123456789ab-1"}, "It is no position of this log's present history."),
+        ({"time": "2001-01-01T00:00:00Z"}, "Its first event was recorded at"),
+        ({"time": "9999-01-01T00:00:00Z"}, "now."),
+    ],
+)
+async def test_a_moment_that_the_log_does_not_have_is_refused(otto: AsyncClient, platform, admin, moment, there):
+    await create(platform, "then")
+    epoch = (await token(admin, 1)).partition("-")[0]
+    plan = {name: value.replace("{epoch}", epoch) for name, value in moment.items()}
+    refused = await otto.post("/api/v1/admin/as-of", json={"projections": [VIEW], **plan})
+    require_problem(refused, 409, "as-of-outside-the-log")
+    assert there in refused.json()["detail"]
+
+
+async def test_an_empty_log_has_no_past(otto: AsyncClient):
+    wanted = {"projections": [VIEW], "time": "2026-01-01T00:00:00Z"}
+    refused = await otto.post("/api/v1/admin/as-of", json=wanted)
+    require_problem(refused, 409, "as-of-outside-the-log")
+    assert "It is empty." in refused.json()["detail"]
+
+
+async def test_what_is_not_there_or_was_dropped_is_not_dropped(otto: AsyncClient, platform, admin):
+    await create(platform, "then")
+    require_problem(await otto.delete(f"/api/v1/admin/as-of/{uuid4()}"), 409, "as-of-not-there")
+    wanted = {"projections": [VIEW], "position": await token(admin, 1)}
+    started = await otto.post("/api/v1/admin/as-of", json=wanted)
+    path = f"/api/v1/admin/as-of/{started.json()['aggregate_id']}"
+    answers = await asyncio.gather(*(otto.delete(path) for _ in range(4)))  # not built yet: nothing runs here
+    assert sorted(each.status_code for each in answers) == [204, 409, 409, 409]
+
+
+async def test_a_tenant_without_events_has_no_past(otto: AsyncClient, platform, admin):
+    await create(platform, "then")
+    wanted = {"projections": [VIEW], "position": await token(admin, 1), "tenant": "nobody"}
+    require_problem(await otto.post("/api/v1/admin/as-of", json=wanted), 409, "tenant-has-no-events")

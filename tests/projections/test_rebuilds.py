@@ -4,9 +4,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 from httpx import AsyncClient
 
 from commands.operations.projections import CancelRebuild, RebuildProjection, RollBackProjection
+from domain.operations.errors import RebuildIsRunning
 from projections.definition import Generation
 from projections.generations import start_rebuild
 from projections.knowledge.entry_list import KnowledgeEntryListView
@@ -218,7 +220,8 @@ async def test_a_second_request_during_a_rebuild_starts_no_other_one(settings, p
     async with engine_of(settings, [view, OperatorRequests({VIEW: view})]):
         await until_caught_up(admin, [VIEW])
         await request_rebuild(platform)
-        await request_rebuild(platform)
+        with pytest.raises(RebuildIsRunning):
+            await request_rebuild(platform)
         await until_live(admin, VIEW, 2)
         await until_caught_up(admin, [VIEW, OperatorRequests.NAME])
         assert await live_generation(admin, VIEW) == 2
