@@ -43,6 +43,7 @@ where p.projection = %(projection)s and (g.projection, g.generation) = (p.projec
                           where projection = %(projection)s and position = %(position)s))
 """
 _SKIPPED = "select position from varve.skipped where projection = %(projection)s and skipped_by <= %(seen_from)s"
+_SKIPPED_BY = "select from varve.skipped where projection = %s and skipped_by = %s"
 _SKIP = """
 insert into varve.skipped (projection, position, skipped_by)
 values (%(projection)s, %(position)s, %(skipped_by)s) on conflict do nothing
@@ -134,6 +135,11 @@ async def note_failed_again(connection: Connection, lease: LaneLease, failed: As
 async def retry(connection: Connection, projection: str, position: int | None) -> int:
     """Have a parked event and all of its partition tried again, or all that a projection has parked; count them."""
     return (await connection.execute(_RETRY, {"projection": projection, "position": position})).rowcount
+
+
+async def is_skipped_by(connection: Connection, projection: str, skipped_by: int) -> bool:
+    """Whether the event at `skipped_by`, a request, has taken an event out of a projection already."""
+    return (await connection.execute(_SKIPPED_BY, (projection, skipped_by))).rowcount > 0
 
 
 async def skip(connection: Connection, projection: str, position: int, skipped_by: int) -> None:

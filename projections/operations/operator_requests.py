@@ -32,7 +32,7 @@ from projections.definition import Connection, Generation, Projection
 from projections.generations import LOCK, cancel_rebuild, start_rebuild
 from projections.operated import read_state
 from projections.operations.outcomes import Done, Refused, record
-from projections.parking import retry, skip
+from projections.parking import is_skipped_by, retry, skip
 from projections.rebuilds import ask_for_swap, pause, resume, roll_back
 
 
@@ -99,9 +99,10 @@ class OperatorRequests(Projection):
 
     async def _change(self, connection: Connection, request: ProjectionRequest, position: int) -> Done | Refused:
         name = request.projection
-        if name not in self._projections:
+        is_of_reactors_too = isinstance(request, ParkedEventsRetryRequested | ParkedEventSkipped)
+        if name not in self._projections and not is_of_reactors_too:
             return _of_other_code(name)
-        await _require(connection, request)
+        await _require(connection, request, position)
         match request:
             case ProjectionRebuildRequested():
                 return await self._rebuild(connection, request)
@@ -134,7 +135,10 @@ class OperatorRequests(Projection):
         return Done(f"{name} is being rebuilt as generation {number}.", name, number)
 
 
-async def _require(connection: Connection, request: ProjectionRequest) -> None:
+async def _require(connection: Connection, request: ProjectionRequest, position: int | None = None) -> None:
+    """Refuse what has nothing to do; the skip at `position` may be done: this reactor stood at the event, too."""
+    if position is not None and await is_skipped_by(connection, request.projection, position):
+        return
     token = getattr(request, "position", None)
     require(await read_state(connection, request.projection, token), request)
 

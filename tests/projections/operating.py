@@ -286,7 +286,9 @@ class Cell:
             await until(is_over, f"{location} is carried out")
         except TimeoutError:
             print("DEBUG", await lanes(self.admin, "operator_requests"))
-            cur = await self.admin.execute("select usename, state, wait_event_type, wait_event, now()-query_start, left(query,150) from pg_stat_activity where datname=current_database()")
+            cur = await self.admin.execute(
+                "select usename, state, wait_event_type, wait_event, now()-query_start, left(query,150) from pg_stat_activity where datname=current_database()"
+            )
             for row in await cur.fetchall():
                 print("DEBUG", row)
             raise
