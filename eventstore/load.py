@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
-from eventstore.applications import IS_OURS
+from eventstore.applications import is_ours
 from eventstore.faults import raise_unavailable
 from eventstore.mapper import PydanticMapper
 from eventstore.records import StreamEvent
@@ -40,7 +40,7 @@ union all
    -- True of every version. With one bound, which it can't know, a plan expects a third of the stream, and for a long
    -- one reads the whole table; with two it expects a two-hundredth and walks the index.
    and e.version <= {2**31 - 1}
-   and {IS_OURS.format(tags="e.tags")}
+   and {is_ours("e.tags")}
  order by e.version)
 """
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from eventstore.applications import IS_OURS, WRITTEN_BY
+from eventstore.applications import is_ours, written_by
 from eventstore.slots import SLOTS, SlotRange
 
 TENANT, POSITION, STREAM, VERSION, TOPIC, CLASS_VERSION, DATA, METADATA, RECORDED_AT, SIZE, IS_VOIDED, APPLICATION = (
@@ -30,7 +30,7 @@ _IS_VOIDED = """
              and v.voided_by <= %(voided_by)s) then true end"""
 AT = f"""
 select {_COLUMNS} from varve.events e where position = any (%(positions)s::bigint[])
-and (%(with_others)s or {IS_OURS.format(tags="tags")})
+and (%(with_others)s or {is_ours("tags")})
 and not (%(leaves_out_voided)s and exists (
     select from varve.voided v where v.tenant = e.tenant and v.position = e.position
       and v.voided_by <= %(voided_by)s)) order by position
@@ -49,8 +49,8 @@ _TOPIC_IN_SPAN = (
     " and (topic, position) <= (%(topic_{number})s, %(upto)s)"
 )
 _SLOTS = f"crc32(convert_to({{key}}, 'UTF8')) %% {SLOTS} between %(first_slot)s::bigint and %(last_slot)s::bigint"
-_OURS = IS_OURS.format(tags="tags")
-_APPLICATION = WRITTEN_BY.format(tags="tags")
+_OURS = is_ours("tags")
+_APPLICATION = written_by("tags")
 ANY_POSITION = 2**63 - 1
 """No position is beyond it."""
 

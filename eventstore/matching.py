@@ -8,7 +8,7 @@ import orjson
 import psycopg
 from psycopg.rows import tuple_row
 
-from eventstore.applications import IS_OURS
+from eventstore.applications import is_ours
 from eventstore.records import BoundaryItem
 from eventstore.voiding import EventVoided
 
@@ -76,7 +76,7 @@ left join lateral (
 ) e on true
 order by e.position
 """
-_IS_OURS = IS_OURS.format(tags="e.tags")
+_IS_OURS = is_ours("e.tags")
 _ANY = {"is_ours": "", "tagged_is_ours": ""}
 _OURS = {
     "is_ours": f" and {_IS_OURS}",

@@ -11,7 +11,7 @@ from eventsourcing import persistence as library
 from psycopg.rows import tuple_row
 
 from domain.shared.ids import uuid7
-from eventstore.applications import IS_OURS
+from eventstore.applications import is_ours
 from eventstore.datastore import Datastore, library_errors
 from eventstore.mapper import VersionedStoredEvent
 from eventstore.matching import MatchedWindow, windows
@@ -30,7 +30,7 @@ where tenant = %(tenant)s and stream = %(stream)s and version > %(gt)s and versi
   and (not %(only_ours)s or {is_ours})
 order by version {direction} limit %(limit)s::bigint
 """
-_IS_OURS = IS_OURS.format(tags="tags")
+_IS_OURS = is_ours("tags")
 _SELECT_SNAPSHOTS = """
 select version, topic, data, schema_version from varve.snapshots s
 where tenant = %(tenant)s and stream = %(stream)s and version > %(gt)s and version <= %(lte)s

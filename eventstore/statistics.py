@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from eventstore.applications import WRITTEN_BY
+from eventstore.applications import written_by
 from eventstore.position import LogPosition
 
 _HEAD = """
@@ -19,7 +19,7 @@ _SPAN = 50_000
 _IN_SPAN = "e.position > %(after)s and e.position <= %(upto)s and (%(tenant)s::text is null or e.tenant = %(tenant)s)"
 # A stream begins with version 0 or 1.
 _COUNTS = f"""
-select e.tenant, e.topic || coalesce(' of ' || {WRITTEN_BY.format(tags="e.tags")}, ''),
+select e.tenant, e.topic || coalesce(' of ' || {written_by("e.tags")}, ''),
        (e.recorded_at at time zone 'UTC')::date, count(*),
        sum(octet_length(e.data) + octet_length(e.metadata))::bigint,
        count(*) filter (where e.version = 0 or (e.version = 1 and not exists (

@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from domain.shared.events import Event
-from eventstore.applications import IS_OURS, WRITTEN_BY
+from eventstore.applications import is_ours, written_by
 from eventstore.bulkheads import Bulkheads
 from eventstore.faults import raise_unavailable
 from eventstore.log import decode_rows
@@ -33,10 +33,10 @@ select (select epoch from varve.log_epochs order by number desc limit 1), varve.
        coalesce((select version from varve.events where tenant = (select varve.tenant()) and stream = %(stream)s
                  order by version desc limit 1), -1)
 """
-_IS_OURS = IS_OURS.format(tags="tags")
+_IS_OURS = is_ours("tags")
 _WINDOW = f"""
 select tenant, position, stream, version, topic, class_version, data, metadata, recorded_at,
-       {WRITTEN_BY.format(tags="tags")} as application
+       {written_by("tags")} as application
 from (select counted.*, sum(octet_length(data)) over (order by version) - octet_length(data) as bytes_before
       from (select * from varve.events
             where tenant = (select varve.tenant()) and stream = %(stream)s

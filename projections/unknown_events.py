@@ -7,7 +7,7 @@ event, before the request to skip it; so workers look for such requests in the l
 from pydantic import ValidationError
 
 from domain.operations.events import ParkedEventSkipped
-from eventstore.applications import IS_OURS
+from eventstore.applications import is_ours
 from eventstore.epochs import read_epochs
 from eventstore.errors import ForeignEpoch, InvalidPosition
 from eventstore.position import LogPosition, parse_position
@@ -26,7 +26,7 @@ select projection, needs_position from varve.leases l where needs_position is no
 _REQUESTS = f"""
 select position, data from varve.events e
 where topic = %(topic)s and (topic, position) > (%(topic)s, %(after)s)
-  and {IS_OURS.format(tags="e.tags")}
+  and {is_ours("e.tags")}
   and not exists (select from varve.voided v where v.tenant = e.tenant and v.position = e.position)
 order by topic, position
 """
