@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
@@ -36,13 +37,18 @@ async def live() -> dict[str, str]:
 async def ready(services: ServicesOf, response: Response) -> Readiness:
     """Ask every dependency at once, each within a time limit."""
     names = list(services.health_checks)
+    warnings = asyncio.create_task(_warnings(services.health_warnings))
     results = await asyncio.gather(*(_check(services.health_checks[name]) for name in names))
     checks = dict(zip(names, results, strict=True))
     is_ready = all(result == "ok" for result in results)
-    warnings = {name: said for name, ask in services.health_warnings.items() if (said := await _warning(ask))}
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    return Readiness(status="ready" if is_ready else "not ready", checks=checks, warnings=warnings)
+    return Readiness(status="ready" if is_ready else "not ready", checks=checks, warnings=await warnings)
+
+
+async def _warnings(asked: Mapping[str, HealthWarning]) -> dict[str, str]:
+    said = await asyncio.gather(*(_warning(ask) for ask in asked.values()))
+    return {name: sentence for name, sentence in zip(asked, said, strict=True) if sentence is not None}
 
 
 async def _warning(ask: HealthWarning) -> str | None:

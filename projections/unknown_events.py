@@ -56,7 +56,8 @@ async def unknown_event(connection: Connection) -> str | None:
         return None
     topic, version, position, projections, epoch = row
     which = f"{topic} version {version} at {LogPosition(epoch, position)}"
-    return f"{projections} projections stand at an event that no running code knows: {which}"
+    stand = "1 projection stands" if projections == 1 else f"{projections} projections stand"
+    return f"{stand} at an event that no running code knows: {which}"
 
 
 async def is_left_out(connection: Connection, projection: str, position: int) -> bool:
