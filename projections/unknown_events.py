@@ -17,9 +17,13 @@ LEFT_OUT = """(exists (select from varve.voided v where v.position = {position})
     or exists (select from varve.skipped s where s.projection = {projection} and s.position = {position}))"""
 """The SQL condition for an event that an operator took out: of the log, or of one projection."""
 _IS_LEFT_OUT = f"select {LEFT_OUT.format(projection='%(projection)s::text', position='%(position)s::bigint')}"
-_STANDS = "select exists (select from varve.leases where projection = %s and needs_position = %s)"
-_STANDING = """
-select projection, needs_position from varve.leases l where needs_position is not null
+# Older code that takes a lane clears the topic alone.
+_IS_STANDING = "needs_topic is not null and needs_position is not null"
+_STANDS = f"""
+select exists (select from varve.leases where {_IS_STANDING} and projection = %s and needs_position = %s)
+"""
+_STANDING = f"""
+select projection, needs_position from varve.leases l where {_IS_STANDING}
   and not exists (select from varve.skipped s where s.projection = l.projection and s.position = l.needs_position)
 """
 # A request comes after its event, and pairs of topic and position are walked by the index over both.
@@ -37,11 +41,11 @@ values (%(projection)s, %(position)s, %(skipped_by)s) on conflict do nothing
 
 
 # Of all lanes the one that stands furthest back: where it goes on, the others may stand at a later one.
-_STANDS_WHERE = """
+_STANDS_WHERE = f"""
 select needs_topic, needs_version, needs_position, count(distinct projection),
        (select epoch from varve.log_epochs order by number desc limit 1)
 from varve.leases l join varve.generations g using (projection, generation)
-where needs_position is not null and g.status in ('live', 'building')
+where {_IS_STANDING} and g.status in ('live', 'building')
 group by 1, 2, 3 order by needs_position limit 1
 """
 

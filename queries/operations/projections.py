@@ -27,7 +27,8 @@ with each as (
            varve.parked_count(l.projection, l.generation) as parked,
            varve.retrying_count(l.projection, l.generation) as retrying, g.live_since,
            g.pause_reason as paused, not g.is_indexed and c.position > 0 as is_being_indexed,
-           l.needs_topic || ' ' || l.needs_version as needs, l.needs_position
+           l.needs_topic || ' ' || l.needs_version as needs,
+           case when l.needs_topic is not null then l.needs_position end as needs_position
     from varve.leases l join varve.generations g using (projection, generation)
     cross join lateral varve.newest_checkpoint(l.projection, l.generation, l.first_slot) c
     cross join (select varve.head() as head, clock_timestamp() as time) now

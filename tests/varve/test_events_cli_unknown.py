@@ -6,24 +6,32 @@ import json
 import pytest
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import Environment
+from typer.testing import CliRunner
 
 from domain.knowledge.entry import ENTRY
 from eventstore.append import open_appender
+from eventstore.errors import EventStoreError
 from eventstore.mapper import PydanticMapper
 from eventstore.persistence import VarveFactory
 from tests.builders.appends import append_of
 from tests.builders.entries import ENTRY_ID, created
 from tests.builders.unknown_events import UNKNOWN, append_unknown, token_of
-from tests.fixtures.command_line import run_varve
+from tests.fixtures.http import process_environment
 from varve.bootstrap import event_types
+from varve.cli.main import app
 
 STREAM = ENTRY.stream(ENTRY_ID)
 
 
 @pytest.fixture
 def varve(settings):
+    """Run a command in this process; return its exit code, its output, and what it said or raised."""
+    environment = process_environment(settings) | {"VARVE_REDIS_URL": "unix:///nowhere", "COLUMNS": "200"}
+
     async def run(*arguments: str):
-        return await run_varve(settings, "events", *arguments, VARVE_REDIS_URL="unix:///nowhere", COLUMNS="200")
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["events", *arguments], env=environment)
+        assert result.exception is None or isinstance(result.exception, SystemExit | EventStoreError)
+        return result.exit_code, result.stdout, f"{result.stderr} {result.exception}"
 
     return run
 
@@ -77,7 +85,6 @@ async def test_a_state_ends_at_one_and_goes_on_when_it_is_voided(items, varve, u
         code, output, said = await varve(*arguments, "--tenant", "acme")
         assert (code, output) == (1, "")
         assert f"{STREAM} has no state from its event 2 on" in said
-        assert "Traceback" not in said
     (before,) = await items("state", STREAM, "--tenant", "acme", "--at", "1")
     assert before["state"]["name"] == "Clay"
     wrong = [await token_of(admin, position) for position in (unknown, unknown + 1)]
@@ -94,4 +101,4 @@ async def test_a_state_ends_at_one_and_goes_on_when_it_is_voided(items, varve, u
 async def test_a_stream_that_another_application_wrote_has_no_state_here(varve, unknown):
     code, _, said = await varve("state", "entry-00000000-0000-0000-0000-000000000001", "--at", "1", "--tenant", "acme")
     assert code == 2
-    assert "Traceback" not in said
+    assert "Varve wrote no event" in said
