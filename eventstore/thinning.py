@@ -3,10 +3,11 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from eventstore.log_filter import CLASS_VERSION, POSITION, STREAM, TENANT, TOPIC
+from eventstore.log_filter import CLASS_VERSION, DATA, POSITION, STREAM, TENANT, TOPIC
 from eventstore.records import RecordedEvent
 
 _DECODED_AT_ONCE = 1_000
+_DECODED_BYTES = 1_000_000
 
 
 class Thinning:
@@ -41,11 +42,16 @@ class Thinning:
             rows = [row for row in rows if row[POSITION] not in self._skipped]
         return self._decode(self._passed(rows) if self._overwriting else rows)
 
+    @property
+    def octets(self) -> int:
+        """How many bytes of data it holds back."""
+        return sum(len(row[DATA]) for row in self._held.values())
+
     def rest(self) -> Iterator[Sequence[RecordedEvent]]:
         """Yield the events that are held, some at a time; nothing comes after them."""
         held, self._held = list(self._held.values()), {}
-        for start in range(0, len(held), _DECODED_AT_ONCE):
-            yield self._decode(held[start : start + _DECODED_AT_ONCE])
+        for rows in decoded_at_once(held):
+            yield self._decode(rows)
 
     def _passed(self, rows: Sequence[Any]) -> list[Any]:
         passed = []
@@ -60,3 +66,15 @@ class Thinning:
             else:
                 passed.append(row)
         return passed
+
+
+def decoded_at_once(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield `rows` in pieces whose decoding takes some milliseconds."""
+    start = octets = 0
+    for end, row in enumerate(rows):
+        octets += len(row[DATA])
+        if end > start and (octets > _DECODED_BYTES or end - start == _DECODED_AT_ONCE):
+            yield rows[start:end]
+            start, octets = end, len(row[DATA])
+    if start < len(rows):
+        yield rows[start:]

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 from eventstore.records import RecordedEvent
 from projections.definition import Bulk, Connection, Generation, Projection
+from projections.filling import octets_of
 from projections.rows import Key, arrays_of, columns_of, write_rows
+from projections.slices import bytes_of, in_turns, sliced, sorted_in_turns
 
 
 class AppendingProjection(Projection):
@@ -55,12 +57,13 @@ class CountingProjection(Projection):
         if not counts:
             return
         names = ", ".join(self.KEY)
-        await connection.execute(
+        statement = (
             f"insert into {generation.table(self.MAIN)} as c ({names}, {self.COUNT}) "
             f"select * from unnest({arrays_of([*self.KEY.values(), 'bigint'])}) "
-            f"on conflict ({names}) do update set {self.COUNT} = c.{self.COUNT} + excluded.{self.COUNT}",
-            columns_of([(*key, counts[key]) for key in sorted(counts)], len(self.KEY) + 1),
+            f"on conflict ({names}) do update set {self.COUNT} = c.{self.COUNT} + excluded.{self.COUNT}"
         )
+        async for keys in in_turns(sliced(await sorted_in_turns(counts), _octets)):
+            await connection.execute(statement, columns_of([(*key, counts[key]) for key in keys], len(self.KEY) + 1))
 
     def bulk(self) -> Bulk:
         return _CountingBulk(self)
@@ -74,6 +77,9 @@ class _AppendingBulk(Bulk):
     @property
     def size(self) -> int:
         return len(self._rows)
+
+    async def octets(self) -> int:
+        return await octets_of(self._rows)
 
     def add(self, events: Sequence[RecordedEvent]) -> None:
         self._rows += [row for event in events for row in self._projection.rows(event)]
@@ -92,6 +98,9 @@ class _CountingBulk(Bulk):
     def size(self) -> int:
         return len(self._counts)
 
+    async def octets(self) -> int:
+        return await octets_of(self._counts)
+
     def add(self, events: Sequence[RecordedEvent]) -> None:
         self._counts.update(_sum(self._projection, events))
 
@@ -105,3 +114,7 @@ def _sum(projection: CountingProjection, events: Iterable[RecordedEvent]) -> Cou
         for key, number in projection.counts(event):
             counts[key] += number
     return counts
+
+
+def _octets(key: Key) -> int:
+    return sum(bytes_of(part) if isinstance(part, str) else 8 for part in key)

@@ -31,6 +31,13 @@ class NotReadyError(Exception):
         self.ready_to = ready_to
 
 
+class BatchTooLargeError(Exception):
+    """The events of the batch touch more rows than one transaction is to change; the lane applies half of them at once.
+
+    Never raised for one event alone.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One set of a projection's tables. A rebuild fills the next one beside the one that is read."""
@@ -56,6 +63,10 @@ class Bulk(ABC):
     @abstractmethod
     def size(self) -> int:
         """How many rows it holds."""
+
+    @abstractmethod
+    async def octets(self) -> int:
+        """Return how many bytes its rows have in memory: all of them are looked at, and the event loop goes on."""
 
     @abstractmethod
     def add(self, events: Sequence[RecordedEvent]) -> None:

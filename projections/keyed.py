@@ -10,7 +10,9 @@ from uuid import UUID
 from eventstore.records import RecordedEvent
 from eventstore.voiding import EventVoided
 from projections.definition import Bulk, Connection, Generation, Projection
-from projections.rows import Gone, Key, KeyedRows, fold_into, in_order, write_rows
+from projections.filling import octets_of
+from projections.rows import Gone, Key, KeyedRows, fold_into, in_order, many_in_order, write_rows
+from projections.slices import sorted_in_turns
 
 R = TypeVar("R")
 
@@ -79,7 +81,7 @@ class KeyedProjection(Projection, Generic[R]):
             return
         table = generation.table(following.table)
         await self.ROWS.delete_of(connection, table, keys)
-        await write_rows(connection, table, following.columns, _flat(following, rows))
+        await write_rows(connection, table, following.columns, await _flat(following, rows))
 
 
 class StreamProjection(KeyedProjection[R]):
@@ -114,18 +116,22 @@ class _KeyedBulk(Bulk, Generic[R]):
     def size(self) -> int:
         return len(self._rows)
 
+    async def octets(self) -> int:
+        return await octets_of(self._rows.values())
+
     def add(self, events: Sequence[RecordedEvent]) -> None:
         fold_into(self._rows, events, key=self._projection.key, step=self._projection.step)
 
     async def write(self, connection: Connection, generation: Generation) -> None:
         projection = self._projection
-        rows = [self._rows[key] for key in in_order(self._rows)]
+        rows = [self._rows[key] for key in await many_in_order(self._rows)]
         await projection.ROWS.insert(connection, generation.table(projection.MAIN), rows)
         for following in projection.FOLLOWING:
             table = generation.table(following.table)
-            await write_rows(connection, table, following.columns, _flat(following, rows))
+            await write_rows(connection, table, following.columns, await _flat(following, rows))
 
 
-def _flat(following: Following[R], rows: Iterable[R]) -> list[Mapping[str, Any]]:
+async def _flat(following: Following[R], rows: Iterable[R]) -> list[Mapping[str, Any]]:
     """Return what follows from `rows`, in the order of its columns: that of the primary key, if they begin with it."""
-    return sorted((each for row in rows for each in following.rows(row)), key=itemgetter(*following.columns))
+    flat = [each for row in rows for each in following.rows(row)]
+    return await sorted_in_turns(flat, itemgetter(*following.columns))

@@ -25,9 +25,11 @@ from eventstore.pipelines import pipelined_transaction
 from eventstore.records import RecordedEvent
 from eventstore.slots import SLOTS, SlotRange, slot_of
 from eventstore.sqlstates import Meaning
+from eventstore.thinning import decoded_at_once
 from projections.checkpoints import Checkpoints
 from projections.courtesy import Courtesy
 from projections.definition import Connection, NotReadyError, Projection
+from projections.filling import FillRoom
 from projections.generations import index_when_filled
 from projections.isolation import (
     Culprit,
@@ -72,10 +74,7 @@ _TRIES = 3
 """How often an event fails by itself before it is parked."""
 _MOST_PARKED_IN_A_ROW = 5
 """When so many fail and none in between is applied, it is the projection that is wrong, and not the events."""
-_RETRIED_AT_ONCE = 100
-_FOLDED_AT_ONCE = 1_000
-_MOST_FILLED_ROWS = 100_000
-"""Of a lane, held in memory until they are written: some hundred megabytes at the most."""
+_RETRIED_AT_ONCE = 10  # each may have some megabytes
 _MOST_FILLED_SECONDS = 60.0
 """After these, rests not counted, a rebuild keeps what it has; a worker that dies before begins anew."""
 _MAX_LINKS = 64
@@ -379,6 +378,7 @@ class Lane:
         left_out = self._skipped | self._left_out
         thinning = self._shared_log.thinning(self._projection.OVERWRITING if is_by_stream else (), left_out)
         courtesy = Courtesy()
+        room = FillRoom(bulk, thinning)
 
         async def fold(events: Sequence[RecordedEvent]) -> None:
             self._note_stage(Stage(self._allowed_seconds(events)))
@@ -395,10 +395,10 @@ class Lane:
         with collection_put_off():  # it would go through all rows, which stay, again and again
             async with contextlib.aclosing(stretches) as windows:
                 async for window in windows:
-                    for start in range(0, len(window.rows), _FOLDED_AT_ONCE):
-                        await fold(thinning.events(window.rows[start : start + _FOLDED_AT_ONCE]))
+                    for rows in decoded_at_once(window.rows):
+                        await fold(thinning.events(rows))
                     position = window.scanned_to
-                    if bulk.size >= _MOST_FILLED_ROWS or courtesy.worked > _MOST_FILLED_SECONDS:
+                    if await room.is_used_up_by(window.rows) or courtesy.worked > _MOST_FILLED_SECONDS:
                         break
                     if time.monotonic() - told > 1:
                         told = time.monotonic()

@@ -1,16 +1,17 @@
 """Rows by key: those that a batch touches are loaded at once, folded in memory, and written back in key order."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
-from psycopg.rows import class_row
+from psycopg.rows import tuple_row
 
 from eventstore.records import RecordedEvent
-from projections.definition import Connection
+from projections.definition import BatchTooLargeError, Connection
+from projections.slices import in_turns, sliced, sorted_in_turns
 
 R = TypeVar("R")
 Key = tuple[Any, ...]
@@ -30,21 +31,25 @@ The row may be the one before, changed: nobody else has it, and a copy for each 
 fold. What a step changed that then raises is forgotten.
 """
 
-_WRITTEN_AT_ONCE = 5_000
-"""Rows of one statement: some megabytes."""
+_MOST_LOADED_BYTES = 8_000_000
+"""Of the rows that one batch loads; a batch that touches more is halved."""
+_FEW = 4
+"""Keys whose rows are loaded however large they are."""
 
 
 class KeyedRows(Generic[R]):
     """The rows of one kind of table; `row_type` is a dataclass with a field for each column."""
 
-    def __init__(self, row_type: type[R], **key_types: str) -> None:
+    def __init__(self, row_type: type[R], wide: str | None = None, **key_types: str) -> None:
         """Name the key's columns with their SQL types, tenant first.
 
         Args:
             row_type: a dataclass; what its fields hold has JSON that PostgreSQL turns into the columns' types.
+            wide: the SQL of how many bytes a row `r` has, where that may be many: ``octet_length(r.description)``.
             key_types: such as ``tenant="text", entry_id="uuid"``.
         """
         self._row_type = row_type
+        self._wide = wide
         self._key_types = key_types
         self._columns = [field.name for field in fields(row_type)]  # type: ignore[arg-type]  # R is a dataclass
 
@@ -66,14 +71,30 @@ class KeyedRows(Generic[R]):
         return {each: rows[each] for each in in_order(rows)}
 
     async def load(self, connection: Connection, table: str, keys: Iterable[Key]) -> dict[Key, R]:
-        """Return the rows that exist of `keys`."""
+        """Return the rows that exist of `keys`.
+
+        Raises:
+            BatchTooLargeError: there are several, and they have many megabytes together.
+        """
+        wanted = list(keys)
         columns = ", ".join(f"r.{name}" for name in self._columns)
-        cursor = connection.cursor(row_factory=class_row(self._row_type))
-        await cursor.execute(
-            f"select {columns} from {self._keys()} join {table} r using ({', '.join(self._key_types)})",
-            columns_of(keys, len(self._key_types)),
-        )
-        return {self.key(row): row for row in await cursor.fetchall()}
+        rows = f"{self._keys()} join {table} r using ({', '.join(self._key_types)})"
+        cursor = connection.cursor(row_factory=tuple_row)
+        if self._wide is None or len(wanted) <= _FEW:
+            statement = f"select true, {columns} from {rows}"
+        else:  # of rows that do not fit only the first is read: the length of a long value stands in its row
+            statement = (
+                f"select fits, {columns} from (select r.*, sum({self._wide}) over () <= {_MOST_LOADED_BYTES} as fits,"
+                f" row_number() over () = 1 as is_first from {rows}) r where fits or is_first"
+            )
+        await cursor.execute(statement, columns_of(wanted, len(self._key_types)))
+        loaded: dict[Key, R] = {}
+        for fits, *values in await cursor.fetchall():
+            if not fits:
+                raise BatchTooLargeError
+            row = self._row_type(*values)
+            loaded[self.key(row)] = row
+        return loaded
 
     async def save(self, connection: Connection, table: str, rows: Iterable[R]) -> None:
         """Insert or replace `rows`."""
@@ -122,23 +143,31 @@ def fold_into(
 
 
 def in_order(keys: Iterable[Key]) -> list[Key]:
-    """Return `keys` in the order of a primary key; a UUID compares itself in Python, and its integer does not."""
-    return sorted(keys, key=lambda key: [part.int if isinstance(part, UUID) else part for part in key])
+    """Return `keys` in the order of a primary key."""
+    return sorted(keys, key=_comparable)
+
+
+async def many_in_order(keys: Collection[Key]) -> list[Key]:
+    """Return `keys` as `in_order` does, and let the event loop go on meanwhile."""
+    return await sorted_in_turns(keys, _comparable)
+
+
+def _comparable(key: Key) -> list[Any]:
+    """Return what sorts as `key` does: a UUID compares itself in Python, and its integer does not."""
+    return [part.int if isinstance(part, UUID) else part for part in key]
 
 
 async def write_rows(
     connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Any], on_conflict: str = ""
 ) -> None:
-    """Insert rows, some thousand with each statement: dataclasses or mappings that have the columns by their names."""
+    """Insert rows, some with each statement: dataclasses or mappings that have the columns by their names."""
     names = ", ".join(columns)
     statement = (
         f"insert into {table} ({names}) select {names} "
         f"from jsonb_populate_recordset(null::{table}, %s::jsonb) {on_conflict}"
     )
-    waiting = list(rows)
-    for start in range(0, len(waiting), _WRITTEN_AT_ONCE):
-        document = orjson.dumps(waiting[start : start + _WRITTEN_AT_ONCE]).decode()
-        await connection.execute(statement, (document,))
+    async for some in in_turns(sliced(map(orjson.dumps, rows), len)):
+        await connection.execute(statement, (f"[{b','.join(some).decode()}]",))
 
 
 def arrays_of(sql_types: Iterable[str]) -> str:

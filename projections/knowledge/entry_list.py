@@ -91,7 +91,12 @@ class KnowledgeEntryListView(StreamProjection[EntryRow]):
     """
     LANES: ClassVar[int] = 2
     MAIN: ClassVar[str] = "entries"
-    ROWS: ClassVar[KeyedRows[EntryRow]] = KeyedRows(EntryRow, tenant="text", entry_id="uuid")
+    ROWS: ClassVar[KeyedRows[EntryRow]] = KeyedRows(
+        EntryRow,
+        "octet_length(r.description) + pg_column_size(r.attributes) + pg_column_size(r.links)",
+        tenant="text",
+        entry_id="uuid",
+    )
     STREAM: ClassVar[str] = "entry-"
     ID: ClassVar[str] = "entry_id"
     FOLLOWING: ClassVar[tuple[Following[EntryRow], ...]] = (Following("tags", ("tenant", "tag", "entry_id"), _tags),)

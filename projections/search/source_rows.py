@@ -73,7 +73,7 @@ class Source:
     entity_type: str | None = None
 
 
-SOURCES = KeyedRows(Source, tenant="text", source_id="uuid")
+SOURCES = KeyedRows(Source, "coalesce(octet_length(r.body), 0)", tenant="text", source_id="uuid")
 
 
 def fold(source: Source | None, recorded: RecordedEvent) -> Source | None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from projections import lane
 from projections.definition import Projection
 from projections.generations import start_rebuild
 from projections.knowledge.entry_list import KnowledgeEntryListView
@@ -42,7 +41,7 @@ async def assert_rebuilt(admin) -> None:
 
 
 async def test_what_memory_may_not_hold_is_left_to_batches(settings, history, projector_pool, admin, monkeypatch):
-    monkeypatch.setattr(lane, "_MOST_FILLED_ROWS", 1)
+    monkeypatch.setattr("projections.filling.MOST_OCTETS", 1)
     monkeypatch.setattr("projections.shared_log._BULK_WINDOW", 7)
     await rebuild(settings, projector_pool, admin, KnowledgeEntryListView())
     await assert_rebuilt(admin)
