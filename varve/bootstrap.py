@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import dramatiq
 import redis.asyncio
@@ -19,7 +19,6 @@ from api.services import Services
 from api.tokens import TokenIssuer, TokenVerifier, signing_key
 from commands.bus import CommandBus
 from commands.registry import build_handlers as build_command_handlers
-from domain.knowledge.content import DocumentContent
 from domain.knowledge.document import DOCUMENT
 from domain.knowledge.entry import ENTRY
 from domain.knowledge.errors import DocumentTooLarge
@@ -46,7 +45,7 @@ from projections.engine import Engine
 from projections.knowledge.document_jobs import JOB_KIND
 from projections.live import LiveReadModels
 from projections.registry import build_projections, reactors, rebuildable, topics_of_read_models
-from projections.search.sources import Contents, SourceReader
+from projections.search.sources import SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 from queries.bus import QueryBus
@@ -71,7 +70,6 @@ from workers.documents.process import DocumentProcessor
 from workers.embedding.hashing import HashingEmbedder
 from workers.embedding.minilm import MiniLmEmbedder
 from workers.embedding.requests import EmbeddingRequests
-from workers.embedding.tokenizer import PatternTokenizer, WordPieceTokenizer
 from workers.housekeeping import Housekeeping
 from workers.jobs import JobRunner
 from workers.lane_children import ForkedLaneChildren, Target
@@ -79,6 +77,10 @@ from workers.parked_facts import ParkedFacts
 from workers.passages import PassageCutter
 from workers.search_records import SampledSearches, SearchRecordWriter
 from workers.text_analyzer import TextAnalyzer
+from workers.texts.errors import TextProcessUnavailable
+from workers.texts.search_texts import SearchTexts
+from workers.texts.steps import tokenizer_of
+from workers.texts.texts import Cutting, TextProcesses
 from workers.waking import Waker
 
 _WRITER_CONNECTIONS = 8
@@ -286,13 +288,16 @@ async def open_projections(
 ) -> AsyncIterator[Sequence[Projection]]:
     """Open the projections of the registry; `wake_documents` is called when there is work for document workers."""
     model = embedder(settings).model
-    cutter = PassageCutter(tokenizer(settings), model.max_tokens)
-    sources = SourceReader(cutter.of_entry, contents_of(open_blobs(settings)))
-    yield build_projections(
-        text_leg=SearchTextLeg(TextAnalyzer(), sources),
-        vector_leg=SearchVectorLeg(model, sources, wake_documents),
-        wake_documents=wake_documents,
-    )
+    texts = SearchTexts(text_processes(settings, model.max_tokens), open_blobs(settings))
+    try:
+        sources = SourceReader(texts)
+        yield build_projections(
+            text_leg=SearchTextLeg(TextAnalyzer(), sources, texts),
+            vector_leg=SearchVectorLeg(model, sources, wake_documents),
+            wake_documents=wake_documents,
+        )
+    finally:
+        await texts.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,11 +326,13 @@ async def open_document_work(
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(open_platform(settings, broker, on_append=on_append))
         pool = await stack.enter_async_context(open_pool(settings, "varve_projector", _DOCUMENT_CONNECTIONS))
+        texts = text_processes(settings, platform.embedder.model.max_tokens)
+        stack.push_async_callback(texts.close)
         processor = DocumentProcessor(
             commands=platform.commands,
             repository=platform.repository,
             blobs=platform.blobs,
-            cutter=PassageCutter(tokenizer(settings), platform.embedder.model.max_tokens),
+            texts=texts,
             limits=ParserLimits(max_bytes=settings.max_upload_bytes),
         )
         yield DocumentWork(
@@ -334,7 +341,7 @@ async def open_document_work(
                 processor.handle,
                 pool=pool,
                 concurrency=_DOCUMENTS_AT_ONCE,
-                passing=(StoreUnavailable, ParserUnavailable),
+                passing=(StoreUnavailable, ParserUnavailable, TextProcessUnavailable),
             ),
             embeddings=EmbeddingRequests(platform.embedder, pool),
             parked_facts=ParkedFacts(pool, platform.commands),
@@ -388,13 +395,10 @@ def open_blobs(settings: Settings) -> Blobs:
     return Blobs(LocalStore(str(settings.blobs), mkdir=True))
 
 
-def contents_of(blobs: Blobs) -> Contents:
-    """Return what reads the extracted content of documents."""
-
-    async def content(tenant: str, sha256: str) -> DocumentContent:
-        return DocumentContent.model_validate_json(await blobs.get_bytes(tenant, sha256))
-
-    return content
+def text_processes(settings: Settings, max_tokens: int) -> TextProcesses:
+    """Return what cuts and analyses texts; its processes start when they are first needed, and it is to be closed."""
+    cutter = PassageCutter(tokenizer(settings), max_tokens)
+    return TextProcesses(cutter, TextAnalyzer(), Cutting(tokenizer_name(settings), max_tokens))
 
 
 def embedder(settings: Settings) -> Embedder:
@@ -422,13 +426,14 @@ def _openai_embedder(settings: Settings) -> Embedder:
     return OpenAIEmbedder(settings.embedding_url or "", model, None if key is None else key.get_secret_value())
 
 
+def tokenizer_name(settings: Settings) -> Literal["minilm", "pattern"]:
+    """Return the name of the tokenizer that goes with the configured embedding model."""
+    return "minilm" if settings.embedder == "minilm" else "pattern"
+
+
 def tokenizer(settings: Settings) -> Tokenizer:
     """Return the tokenizer of the configured embedding model."""
-    match settings.embedder:
-        case "minilm":
-            return WordPieceTokenizer.of_minilm()
-        case "hashing" | "openai":
-            return PatternTokenizer()
+    return tokenizer_of(tokenizer_name(settings))
 
 
 @contextmanager

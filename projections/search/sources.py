@@ -1,25 +1,33 @@
 """What a batch makes of the search: the sources that it touches, and the passages that each is searched by."""
 
-import asyncio
-import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import orjson
 
-from domain.knowledge.content import DocumentContent, Passage
+from domain.knowledge.content import Passage
 from domain.knowledge.events import DocumentProcessed, KnowledgeEntryCreated, KnowledgeEntryUpdated
 from eventstore.records import RecordedEvent
-from projections.definition import Connection
-from projections.rows import Key
+from projections.definition import BatchTooLargeError, Connection
+from projections.rows import Key, fold_into, in_order
 from projections.search.source_rows import SOURCES, Source, fold, source_key
+from projections.search.statements import statement
+from projections.search.texts import Texts
+from projections.slices import bytes_of, in_turns, sliced
 
-QUICK_CHARACTERS = 10_000
-"""Of texts that are cut or analysed in a few milliseconds: a thread would have the event loop wait for it as long."""
-_KEPT_TEXTS = 1000
+T = TypeVar("T")
+
 _PASSAGE_CHARACTERS = 250  # of a short passage: Chinese has that few
+_MOST_CHARACTERS = 500_000
+"""Of the texts that one batch cuts, unless it has but one: some seconds of a processor."""
+_MOST_REMOVED = 5_000
+"""Passages that one batch removes, unless they are of one source."""
+_SLICE_CHUNKS = 200
+_SLICE_BYTES = 400_000
+_CHUNK_BYTES = 400
+"""Of a chunk beside its texts, as parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +36,17 @@ class SourceChanges:
 
     sources: Mapping[Key, Source]
     chunks: Sequence["Chunk"]
+    removed: Sequence["Stretch"]
+    """All former chunks of the touched sources."""
 
-    @property
-    def keys(self) -> dict[str, list[Any]]:
-        """The touched sources as arrays: all their former chunks go."""
-        return {"tenants": [key[0] for key in self.sources], "source_ids": [key[1] for key in self.sources]}
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Chunks of a source: those of a tenant with the numbers from `first` to `last`."""
+
+    tenant: str
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,45 +72,72 @@ class Chunk:
         return hashlib.sha256(self.passage.embedded.encode()).digest()
 
 
-class EntryPassages(Protocol):
-    """Cuts an entry's text so that no passage is longer than the embedding model reads."""
-
-    def __call__(self, name: str, description: str, /) -> Sequence[Passage]: ...
-
-
-class Contents(Protocol):
-    """Reads what was extracted from a document."""
-
-    async def __call__(self, tenant: str, sha256: str, /) -> DocumentContent: ...
-
-
 class SourceReader:
     """Works out what a batch changes: reads the sources as they are, and the content of processed documents."""
 
-    def __init__(self, entry_passages: EntryPassages, contents: Contents) -> None:
-        self._entry_passages = entry_passages
-        self._short_passages = functools.lru_cache(_KEPT_TEXTS)(entry_passages)  # both legs ask for the same ones
-        self._contents = contents
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
 
-    async def changes(self, connection: Connection, table: str, events: Sequence[RecordedEvent]) -> SourceChanges:
-        """Return what `events` make of the sources in `table`."""
-        sources = await SOURCES.folded(connection, table, events, key=source_key, step=fold)
-        chunks = [
-            Chunk(source, source.event_position << 20 | passage.ordinal, passage)
-            for source in sources.values()
-            if source.is_active
-            for passage in await self._passages(source)
-        ]
-        return SourceChanges(sources, chunks)
+    async def changes(
+        self, connection: Connection, tables: Mapping[str, str], chunks: str, events: Sequence[RecordedEvent]
+    ) -> SourceChanges:
+        """Return what `events` make of the table `sources` of `tables`, and of that with the name `chunks`.
 
-    async def _passages(self, source: Source) -> Sequence[Passage]:
-        if source.content_sha256 is not None:
-            return (await self._contents(source.tenant, source.content_sha256)).passages
-        body = source.body or ""
-        if len(body) <= QUICK_CHARACTERS:
-            return self._short_passages(source.title, body)
-        # On a thread: cutting a long text takes seconds, and the event loop has leases to renew.
-        return await asyncio.to_thread(self._entry_passages, source.title, body)
+        Raises:
+            BatchTooLargeError: it is too much for one transaction, and of several sources.
+        """
+        sources = await SOURCES.load(connection, tables["sources"], {source_key(event) for event in events})
+        searched = [key for key, source in sources.items() if source.is_active]
+        removed = await _stretches(connection, tables[chunks], searched) if searched else []
+        fold_into(sources, events, key=source_key, step=fold)
+        active = [sources[key] for key in in_order(sources) if sources[key].is_active]
+        _require_bounded(active, removed)
+        return SourceChanges({key: sources[key] for key in in_order(sources)}, await self._chunks_of(active), removed)
+
+    async def _chunks_of(self, active: Sequence[Source]) -> list[Chunk]:
+        entries = [source for source in active if source.content_sha256 is None]
+        cut = iter(await self._texts.entry_passages([(entry.title, entry.body or "") for entry in entries]))
+        chunks: list[Chunk] = []
+        for source in active:
+            if source.content_sha256 is None:
+                passages = next(cut)
+            else:
+                passages = await self._texts.document_passages(source.tenant, source.content_sha256)
+            async for some in in_turns(sliced(passages, lambda _: 0)):
+                chunks += [Chunk(source, source.event_position << 20 | each.ordinal, each) for each in some]
+        return chunks
+
+
+def slices_of(chunks: Iterable[Chunk]) -> AsyncIterator[list[Chunk]]:
+    """Yield `chunks` as many at once as one statement takes, and let the event loop go on in between."""
+    return in_turns(sliced(chunks, _octets, most_bytes=_SLICE_BYTES, most_items=_SLICE_CHUNKS))
+
+
+async def removals(removed: Iterable[Stretch]) -> AsyncIterator[dict[str, list[Any]]]:
+    """Yield the tenants and numbers of chunks that are to be removed, as arrays, some at a time."""
+    numbers = ((each.tenant, number) for each in removed for number in range(each.first, each.last + 1))
+    async for some in in_turns(sliced(numbers, lambda _: 0, most_items=_SLICE_CHUNKS)):
+        yield {"tenants": [tenant for tenant, _ in some], "chunks": [number for _, number in some]}
+
+
+async def _stretches(connection: Connection, table: str, keys: Sequence[Key]) -> list[Stretch]:
+    parameters = {"tenants": [key[0] for key in keys], "source_ids": [key[1] for key in keys]}
+    cursor = await connection.execute(statement("stretches").format(table=table), parameters)
+    return [Stretch(*row) for row in await cursor.fetchall()]
+
+
+def _require_bounded(active: Sequence[Source], removed: Sequence[Stretch]) -> None:
+    characters = sum(len(source.title) + len(source.body or "") for source in active)
+    if len(active) > 1 and characters > _MOST_CHARACTERS:
+        raise BatchTooLargeError
+    if len(removed) > 1 and sum(each.last + 1 - each.first for each in removed) > _MOST_REMOVED:
+        raise BatchTooLargeError
+
+
+def _octets(chunk: Chunk) -> int:
+    source, passage = chunk.source, chunk.passage
+    shared = len(source.title) + sum(map(len, source.tags)) + sum(map(len, passage.heading_path))
+    return _CHUNK_BYTES + 4 * shared + bytes_of(passage.text) + bytes_of(passage.embedded)
 
 
 def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:

@@ -1,27 +1,37 @@
 """SearchIndexView, text leg: BM25 postings of every passage, and the statistics of terms, for each tenant."""
 
-import asyncio
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from domain.shared.events import Event
+from domain.shared.terms import TermCounts
 from domain.shared.text import Analyzer
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, Projection
 from projections.search.source_rows import SEARCHED_EVENTS, SOURCES, SOURCES_DDL
-from projections.search.sources import QUICK_CHARACTERS, Chunk, SourceChanges, SourceReader, chunk_columns, weight
+from projections.search.sources import (
+    Chunk,
+    SourceChanges,
+    SourceReader,
+    chunk_columns,
+    removals,
+    slices_of,
+    weight,
+)
 from projections.search.statements import statement
+from projections.search.texts import Texts
+from projections.slices import bytes_of, in_turns, sliced, sorted_in_turns
 
-_LONGEST_TERM_COUNT = 32_767  # smallint
+_COUNTED_AT_ONCE = 2_500  # so that no more than twice as many are
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     changes: SourceChanges
-    counts: Sequence[Counter[str]]
-    """How often each term occurs, for each of the chunks."""
+    counts: Sequence[TermCounts]
+    """The terms of each of the chunks."""
 
 
 class SearchTextLeg(Projection):
@@ -35,9 +45,11 @@ class SearchTextLeg(Projection):
     IS_PIPELINED: ClassVar[bool] = True
     IS_HEAVY: ClassVar[bool] = True
 
-    def __init__(self, analyzer: Analyzer, sources: SourceReader) -> None:
+    def __init__(self, analyzer: Analyzer, sources: SourceReader, texts: Texts) -> None:
+        """Take the analyzer that makes the terms, for its identity, and what runs it."""
         self._analyzer = analyzer
         self._sources = sources
+        self._texts = texts
 
     def ddl(self) -> str:
         return SOURCES_DDL + statement("text_tables") + statement("text_keys")
@@ -51,72 +63,92 @@ class SearchTextLeg(Projection):
     async def prepare(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
     ) -> _Prepared:
-        changes = await self._sources.changes(connection, generation.table("sources"), events)
-        if sum(len(chunk.passage.text) for chunk in changes.chunks) <= QUICK_CHARACTERS:
-            return _Prepared(changes, self._counts(changes.chunks))
-        # On a thread: the analysis of a book takes seconds, and the event loop has leases to renew.
-        return _Prepared(changes, await asyncio.to_thread(self._counts, changes.chunks))
+        changes = await self._sources.changes(connection, generation.tables(self.TABLES), "chunks", events)
+        counts: list[TermCounts] = []
+        async for some in slices_of(changes.chunks):
+            counts += await self._texts.terms([chunk.indexed_text for chunk in some])
+        return _Prepared(changes, counts)
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: _Prepared
     ) -> None:
         tables = generation.tables(self.TABLES)
-        sources, chunks, counts = prepared.changes.sources, prepared.changes.chunks, prepared.counts
-        await SOURCES.save(connection, tables["sources"], sources.values())
-        changes = await _remove(connection, tables, prepared.changes)
-        await _add(connection, tables, chunks, counts)
-        for chunk, terms in zip(chunks, counts, strict=True):
-            tenant = chunk.source.tenant
-            changes.terms.update((tenant, term) for term in terms)
-            changes.chunks[tenant] += 1
-            changes.lengths[tenant] += terms.total()
+        await SOURCES.save(connection, tables["sources"], prepared.changes.sources.values())
+        changes = _Changes()
+        async for numbers in removals(prepared.changes.removed):
+            cursor = await connection.execute(statement("text_remove").format(**tables), numbers)
+            for tenant, chunks, length, terms in await cursor.fetchall():
+                changes.note_removed(tenant, chunks, int(length), _list(terms or ""))
+        counts = iter(prepared.counts)
+        async for some in slices_of(prepared.changes.chunks):
+            added = [next(counts) for _ in some]
+            await connection.execute(statement("text_add").format(**tables), _columns(some, added))
+            changes.note_added(some, added)
         await _count(connection, tables, changes)
 
-    def _counts(self, chunks: Sequence[Chunk]) -> list[Counter[str]]:
-        return [Counter(self._analyzer.terms(chunk.indexed_text)) for chunk in chunks]
+
+def _columns(chunks: Sequence[Chunk], counts: Sequence[TermCounts]) -> dict[str, list[Any]]:
+    return chunk_columns(chunks) | {
+        "lengths": [each.length for each in counts],
+        "terms": [each.terms for each in counts],
+        "frequencies": [each.frequencies for each in counts],
+    }
+
+
+def _list(terms: str) -> list[str]:
+    return terms.split(" ") if terms else []
 
 
 class _Changes:
-    """What the counters gain and lose by a batch."""
+    """What the counters gain and lose by a batch, for each tenant."""
 
     def __init__(self) -> None:
-        self.terms: Counter[tuple[str, str]] = Counter()
+        self.terms: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.chunks: Counter[str] = Counter()
         self.lengths: Counter[str] = Counter()
 
+    def note_added(self, chunks: Sequence[Chunk], counts: Sequence[TermCounts]) -> None:
+        for chunk, each in zip(chunks, counts, strict=True):
+            tenant = chunk.source.tenant
+            self.terms[tenant].update(_list(each.terms))
+            self.chunks[tenant] += 1
+            self.lengths[tenant] += each.length
 
-async def _remove(connection: Connection, tables: Mapping[str, str], sources: SourceChanges) -> _Changes:
-    changes = _Changes()
-    cursor = await connection.execute(statement("text_remove").format(**tables), sources.keys)
-    for tenant, term, chunks, length in await cursor.fetchall():
-        if term is None:
-            changes.chunks[tenant] -= chunks
-            changes.lengths[tenant] -= int(length)
-        else:
-            changes.terms[tenant, term] -= chunks
-    return changes
+    def note_removed(self, tenant: str, chunks: int, length: int, terms: Sequence[str]) -> None:
+        """Note what a tenant lost: `terms` are a term and its number of chunks in turn."""
+        lost = self.terms[tenant]
+        for term, number in zip(terms[::2], terms[1::2], strict=True):
+            lost[term] -= int(number)
+        self.chunks[tenant] -= chunks
+        self.lengths[tenant] -= length
+
+    async def net(self) -> AsyncIterator[list[tuple[str, str, int]]]:
+        """Yield (tenant, term, change), sorted and some at a time: lanes that share terms lock them in one order."""
+        some: list[tuple[str, str, int]] = []
+        for tenant in sorted(self.terms):
+            counts = self.terms[tenant]
+            async for terms in in_turns(sliced(await sorted_in_turns(await _changed(counts)), bytes_of)):
+                some += [(tenant, term, counts[term]) for term in terms]
+                if len(some) >= _COUNTED_AT_ONCE:
+                    yield some
+                    some = []
+        if some:
+            yield some
 
 
-async def _add(
-    connection: Connection, tables: Mapping[str, str], chunks: Sequence[Chunk], counts: Sequence[Counter[str]]
-) -> None:
-    if not chunks:
-        return
-    parameters = chunk_columns(chunks) | {
-        "lengths": [terms.total() for terms in counts],
-        "terms": [" ".join(terms) for terms in counts],
-        "frequencies": [" ".join(str(min(count, _LONGEST_TERM_COUNT)) for count in terms.values()) for terms in counts],
-    }
-    await connection.execute(statement("text_add").format(**tables), parameters)
+async def _changed(counts: Counter[str]) -> list[str]:
+    changed: list[str] = []
+    async for some in in_turns(sliced(counts.items(), lambda _: 0)):
+        changed += [term for term, change in some if change]
+    return changed
 
 
 async def _count(connection: Connection, tables: Mapping[str, str], changes: _Changes) -> None:
-    changed = sorted(key for key, change in changes.terms.items() if change)
-    if changed:
+    async for some in changes.net():
         parameters: dict[str, Any] = {
-            "tenants": [tenant for tenant, _ in changed],
-            "terms": [term for _, term in changed],
-            "changes": [changes.terms[key] for key in changed],
+            "tenants": [tenant for tenant, _, _ in some],
+            "terms": [term for _, term, _ in some],
+            "changes": [change for _, _, change in some],
         }
         await connection.execute(statement("text_count").format(**tables), parameters)
         await connection.execute(statement("text_prune").format(**tables), parameters)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from domain.shared.events import Event
@@ -9,9 +10,21 @@ from domain.shared.text import EmbeddingModel
 from eventstore.records import RecordedEvent
 from projections.definition import Connection, Generation, NotReadyError, Projection
 from projections.search.source_rows import SEARCHED_EVENTS, SOURCES, SOURCES_DDL
-from projections.search.sources import SourceChanges, SourceReader, chunk_columns, weight
+from projections.search.sources import (
+    Chunk,
+    SourceChanges,
+    SourceReader,
+    chunk_columns,
+    removals,
+    slices_of,
+    weight,
+)
 from projections.search.statements import statement
 
+_SLICES_AHEAD = 10
+"""Of a large batch, so many slices with passages that wait are asked for at once; the others when these are there."""
+_LARGE = 500
+"""Chunks of a batch that is not worked out anew at each look."""
 _REQUEST = """
 with wanted as (
     select distinct tenant, content_hash, content
@@ -48,6 +61,7 @@ class SearchVectorLeg(Projection):
         self._model = model
         self._sources = sources
         self._wake_embedder = wake_embedder
+        self._waiting: dict[_Batch, _Looked] = {}
 
     def ddl(self) -> str:
         tables = statement("vector_tables").replace("{dimension}", str(self._model.dimension))
@@ -65,22 +79,53 @@ class SearchVectorLeg(Projection):
     async def prepare(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
     ) -> SourceChanges:
-        changes = await self._sources.changes(connection, generation.table("sources"), events)
-        keys = [(chunk.source.tenant, chunk.content_hash) for chunk in changes.chunks]
+        waiting = _of(events, generation)
+        looked = self._waiting.pop(waiting, None)
+        if looked is None:
+            changes = await self._sources.changes(connection, generation.tables(self.TABLES), "vectors", events)
+            looked = _Looked(changes, sorted(changes.chunks, key=lambda chunk: chunk.source.event_position))
+        missing_from = await self._first_missing(connection, looked)
+        if missing_from is not None:
+            self._wake_embedder()
+            self._keep(waiting, looked)
+            raise NotReadyError("passages wait for their vectors", ready_to=missing_from - 1)
+        return looked.changes
+
+    async def _first_missing(self, connection: Connection, looked: "_Looked") -> int | None:
+        """Ask for vectors that are not there, of some passages ahead; return the first event that lacks one."""
+        first: int | None = None
+        slices_that_wait = 0
+        async for some in slices_of(looked.chunks[looked.ready :]):
+            keys = [(chunk.source.tenant, chunk.content_hash) for chunk in some]
+            missing = await self._missing(connection, some, keys)
+            if missing and first is None:
+                number = next(index for index, key in enumerate(keys) if key in missing)
+                first = some[number].source.event_position
+                looked.ready += number
+            elif first is None:
+                looked.ready += len(some)
+            slices_that_wait += bool(missing)
+            if slices_that_wait == _SLICES_AHEAD:
+                break
+        return first
+
+    async def _missing(
+        self, connection: Connection, chunks: Sequence[Chunk], keys: Sequence[tuple[str, bytes]]
+    ) -> set[tuple[str, bytes]]:
         parameters = {
             "tenants": [tenant for tenant, _ in keys],
             "content_hashes": [content_hash for _, content_hash in keys],
-            "contents": [chunk.passage.embedded for chunk in changes.chunks],
+            "contents": [chunk.passage.embedded for chunk in chunks],
             "model": self._model.key,
         }
-        missing = set(await (await connection.execute(_REQUEST, parameters)).fetchall())
-        if missing:
-            self._wake_embedder()
-            waiting = [
-                chunk.source.event_position for chunk, key in zip(changes.chunks, keys, strict=True) if key in missing
-            ]
-            raise NotReadyError(f"{len(missing)} passages wait for their vectors", ready_to=min(waiting) - 1)
-        return changes
+        return set(await (await connection.execute(_REQUEST, parameters)).fetchall())
+
+    def _keep(self, waiting: "_Batch", looked: "_Looked") -> None:
+        """Keep what a large batch was found to change: to cut it once more at each look takes longer than to embed."""
+        if len(looked.chunks) > _LARGE:
+            self._waiting[waiting] = looked
+        while len(self._waiting) > self.LANES:
+            del self._waiting[next(iter(self._waiting))]
 
     async def apply(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent], prepared: SourceChanges
@@ -88,16 +133,40 @@ class SearchVectorLeg(Projection):
         tables = generation.tables(self.TABLES)
         await SOURCES.save(connection, tables["sources"], prepared.sources.values())
         counts: Counter[str] = Counter()
-        removed = await connection.execute(statement("vector_remove").format(**tables), prepared.keys)
-        for tenant, chunks in await removed.fetchall():
-            counts[tenant] -= chunks
-        added = await connection.execute(
-            statement("vector_add").format(**tables), chunk_columns(prepared.chunks) | {"model": self._model.key}
-        )
-        if len(await added.fetchall()) != len(prepared.chunks):
-            raise NotReadyError("a vector was evicted from the cache in between")
-        counts.update(chunk.source.tenant for chunk in prepared.chunks)
+        async for numbers in removals(prepared.removed):
+            removed = await connection.execute(statement("vector_remove").format(**tables), numbers)
+            for tenant, chunks in await removed.fetchall():
+                counts[tenant] -= chunks
+        async for some in slices_of(prepared.chunks):
+            added = await connection.execute(
+                statement("vector_add").format(**tables), chunk_columns(some) | {"model": self._model.key}
+            )
+            if len(await added.fetchall()) != len(some):
+                raise NotReadyError("a vector was evicted from the cache in between")
+            counts.update(chunk.source.tenant for chunk in some)
         await _count(connection, tables, counts)
+
+
+_Batch = tuple[Generation, tuple[int, ...]]
+
+
+def _of(events: Sequence[RecordedEvent], generation: Generation) -> _Batch:
+    return generation, tuple(event.position for event in events)
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What a batch changes, and how far its vectors are known to be there.
+
+    Attributes:
+        changes: what it changes.
+        chunks: its chunks in the order of their events.
+        ready: of how many, from the first, the vectors are there.
+    """
+
+    changes: SourceChanges
+    chunks: Sequence[Chunk]
+    ready: int = 0
 
 
 async def _count(connection: Connection, tables: Mapping[str, str], counts: Counter[str]) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from psycopg.rows import class_row, dict_row
 
+from domain.knowledge.content import DocumentContent
 from domain.shared.text import Embedder
 from projections.definition import Projection
 from projections.generations import start_rebuild
 from tests.model import LogEvent, model_of
 from tests.projections.engines import Connection, live_generation, until_caught_up, until_live
 from tests.projections.model import EVENTS, SearchModel, Tables, document_status, entry_list, user_activity
-from varve.bootstrap import contents_of, embedder, open_blobs, tokenizer
+from varve.bootstrap import embedder, open_blobs, tokenizer
 from varve.settings import Settings
 from workers.passages import PassageCutter
 from workers.text_analyzer import TextAnalyzer
@@ -29,10 +30,10 @@ async def log_events(admin: Connection) -> list[LogEvent]:
 
 
 async def search_model(settings: Settings, events: Sequence[LogEvent]) -> SearchModel:
-    content = contents_of(open_blobs(settings))
+    blobs = open_blobs(settings)
 
     async def of_document(tenant: str, sha256: str) -> Any:
-        return (await content(tenant, sha256)).passages
+        return DocumentContent.model_validate_json(await blobs.get_bytes(tenant, sha256)).passages
 
     cutter = PassageCutter(tokenizer(settings), MAX_TOKENS)
     return await SearchModel.of(events, of_entry=cutter.of_entry, of_document=of_document)

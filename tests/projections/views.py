@@ -11,10 +11,10 @@ from projections.search.sources import SourceReader
 from projections.search.text_leg import SearchTextLeg
 from projections.search.vector_leg import SearchVectorLeg
 from tests.projections.comparing import MAX_TOKENS
-from varve.bootstrap import contents_of, embedder, open_blobs, tokenizer
+from varve.bootstrap import embedder, open_blobs, text_processes
 from varve.settings import Settings
-from workers.passages import PassageCutter
 from workers.text_analyzer import TextAnalyzer
+from workers.texts.search_texts import SearchTexts
 
 Mutation = Callable[[type[Projection]], type[Projection]]
 
@@ -23,9 +23,10 @@ def read_models(
     settings: Settings, wake_embedder: Callable[[], None], mutation: Mutation = lambda same: same
 ) -> list[Projection]:
     """Every read model, each with its class passed through `mutation`."""
-    sources = SourceReader(PassageCutter(tokenizer(settings), MAX_TOKENS).of_entry, contents_of(open_blobs(settings)))
+    texts = SearchTexts(text_processes(settings, MAX_TOKENS), open_blobs(settings))
+    sources = SourceReader(texts)
     made_with: dict[type[Projection], tuple[Any, ...]] = {
-        SearchTextLeg: (TextAnalyzer(), sources),
+        SearchTextLeg: (TextAnalyzer(), sources, texts),
         SearchVectorLeg: (embedder(settings).model, sources, wake_embedder),
     }
     mutated: list[tuple[Any, tuple[Any, ...]]] = [(mutation(each), made_with.get(each, ())) for each in READ_MODELS]

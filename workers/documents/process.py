@@ -1,6 +1,7 @@
 """Processes one document: the file is parsed, cut into passages and stored; a command records how it ended."""
 
-import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
@@ -14,26 +15,27 @@ from commands.knowledge.process_document import (
     ProcessDocument,
 )
 from commands.message import Command, CommandRequest
-from domain.knowledge.content import DocumentContent
 from domain.knowledge.document import DOCUMENT, Document, ProcessedContent
 from domain.knowledge.errors import DocumentIsDeleted, DocumentNotFound, ProcessingAttemptIsOver
 from domain.shared.access import system_actor
 from eventstore.load import AggregateRepository
-from workers.blobs import Blobs
+from workers.blobs import Blobs, BlobTooLarge, StoredBlob
 from workers.documents.document import ParsedDocument
 from workers.documents.isolation import parse_isolated
 from workers.documents.limits import ParserLimits
-from workers.documents.rejection import DocumentRejected
+from workers.documents.rejection import DocumentRejected, Reason
 from workers.documents.titles import choose_title
 from workers.jobs import Job
-from workers.passages import PassageCutter
+from workers.texts.errors import TextFailed, TextTookTooLong, TextTooLarge
+from workers.texts.texts import TextProcesses
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("varve.workers")
 
 _MOST_ATTEMPTS = 10
 _COMMANDS = UUID("6f1c3f0e-53a5-5a3e-9d5c-6a1c8a0b7c11")
-_MAX_CONTENT_BYTES = 500_000_000
+_MAX_CONTENT_BYTES = 200_000_000
+"""The search reads it in a process of a gigabyte."""
 _OVER = (ProcessingAttemptIsOver, DocumentIsDeleted, DocumentNotFound)
 """Another run has ended the attempt, or nobody wants it any more; every other refusal is tried again."""
 
@@ -45,7 +47,7 @@ class DocumentProcessor:
     commands: CommandBus
     repository: AggregateRepository
     blobs: Blobs
-    cutter: PassageCutter
+    texts: TextProcesses
     limits: ParserLimits
 
     async def handle(self, job: Job) -> None:
@@ -86,16 +88,20 @@ class DocumentProcessor:
 
     async def _store(self, tenant: str, parsed: ParsedDocument, file_name: str) -> ProcessedContent:
         is_named_by_file = parsed.title == choose_title(None, (), file_name)
-        passages = await asyncio.to_thread(self.cutter.of_document, parsed, "" if is_named_by_file else parsed.title)
-        content = DocumentContent(text=parsed.text, passages=passages)
-        stored = await self.blobs.put_bytes(tenant, content.model_dump_json().encode(), _MAX_CONTENT_BYTES)
+        title = "" if is_named_by_file else parsed.title
+
+        async def store(content: AsyncIterator[bytes]) -> StoredBlob:
+            return await self.blobs.put_stream(tenant, content, _MAX_CONTENT_BYTES)
+
+        with _told_to_the_owner():
+            stored, passages = await self.texts.store_content(parsed, title, store)
         return ProcessedContent(
             title=parsed.title,
             language=parsed.language,
             media_type=parsed.media_type,
             characters=len(parsed.text),
             pages=len(parsed.pages) or None,
-            chunk_count=len(passages),
+            chunk_count=passages,
             content_sha256=stored.sha256,
         )
 
@@ -111,3 +117,20 @@ class DocumentProcessor:
             correlation_id=UUID(job.payload["correlation_id"]),
         )
         await self.commands.execute(command, request)
+
+
+@contextmanager
+def _told_to_the_owner() -> Iterator[None]:
+    """Reject a document that can't be cut: to try again would end the same."""
+    try:
+        yield
+    except TextTookTooLong as error:
+        sentence = "Cutting the document into passages took too long and was stopped; please split it into parts."
+        raise DocumentRejected(Reason.TIMEOUT, sentence) from error
+    except (TextTooLarge, BlobTooLarge) as error:
+        sentence = "Cutting the document into passages takes more memory than is allowed; please split it into parts."
+        raise DocumentRejected(Reason.TOO_LARGE, sentence) from error
+    except TextFailed as error:
+        log.warning("document.cutting_failed", error=str(error))
+        sentence = "The document's text could not be cut into passages; please save it in another format."
+        raise DocumentRejected(Reason.CORRUPT, sentence) from error

@@ -3,5 +3,5 @@
 insert into {terms} as t (tenant, term, chunks)
 select tenant, term, change
 from unnest(%(tenants)s::text[], %(terms)s::text[], %(changes)s::integer[]) as u (tenant, term, change)
-order by tenant, term collate "C"
+order by tenant collate "C", term collate "C"
 on conflict (tenant, term) do update set chunks = t.chunks + excluded.chunks

@@ -1,10 +1,10 @@
--- Removes all chunks of the sources (tenants[i], source_ids[i]) with their postings and tags.
--- Returns what the counters lose, to be applied by text_count.sql together with what the batch adds: per (tenant, term)
--- the chunks that held it, and per tenant, under the term null, the chunks and their total length.
+-- Removes the chunks (tenants[i], chunks[i]) with their postings and tags.
+-- Returns what the counters lose, to be applied by text_count.sql together with what the batch adds: per tenant the
+-- chunks, their total length, and as one text each term and the number of chunks that held it, in turn.
 with doomed as (
     delete from {chunks} c
-    using (select distinct * from unnest(%(tenants)s::text[], %(source_ids)s::uuid[])) as s (tenant, source_id)
-    where c.tenant = s.tenant and c.source_id = s.source_id
+    using unnest(%(tenants)s::text[], %(chunks)s::bigint[]) as d (tenant, chunk)
+    where c.tenant = d.tenant and c.chunk = d.chunk
     returning c.tenant, c.chunk, c.terms, c.tags, c.length
 ), unposted as (
     delete from {postings} p
@@ -14,8 +14,9 @@ with doomed as (
     delete from {tags} t
     using (select tenant, chunk, unnest(tags) as tag from doomed) d
     where t.tenant = d.tenant and t.tag = d.tag and t.chunk = d.chunk
+), lost as (
+    select tenant, term, count(*) as chunks from doomed, unnest(terms) as u (term) group by tenant, term
 )
-select tenant, term, count(*) as chunks, 0 as length
-from doomed, unnest(terms) as u (term) group by tenant, term
-union all
-select tenant, null, count(*), sum(length) from doomed group by tenant
+select d.tenant, count(*), sum(d.length),
+       (select string_agg(l.term || ' ' || l.chunks, ' ') from lost l where l.tenant = d.tenant)
+from doomed d group by d.tenant

@@ -1,8 +1,8 @@
--- Removes all vectors of the sources (tenants[i], source_ids[i]); returns how many each tenant lost.
+-- Removes the vectors of the chunks (tenants[i], chunks[i]); returns how many each tenant lost.
 with doomed as (
     delete from {vectors} v
-    using (select distinct * from unnest(%(tenants)s::text[], %(source_ids)s::uuid[])) as s (tenant, source_id)
-    where v.tenant = s.tenant and v.source_id = s.source_id
+    using unnest(%(tenants)s::text[], %(chunks)s::bigint[]) as d (tenant, chunk)
+    where v.tenant = d.tenant and v.chunk = d.chunk
     returning v.tenant, v.chunk, v.tags
 ), untagged as (
     delete from {vector_tags} t

@@ -18,7 +18,7 @@ from domain.knowledge.document import DOCUMENT, UploadedFile
 from projections.knowledge.document_jobs import JOB_KIND
 from tests.builders import actors
 from tests.fixtures.engine import running
-from varve.bootstrap import open_document_work, tokenizer
+from varve.bootstrap import open_document_work, text_processes
 from varve.pools import open_pool
 from workers import jobs
 from workers.actors import LOOK_AT_DOCUMENTS, declare_document_actors
@@ -26,7 +26,6 @@ from workers.broker import DOCUMENTS, create_broker
 from workers.documents.limits import ParserLimits
 from workers.documents.process import DocumentProcessor
 from workers.jobs import Job, JobRunner
-from workers.passages import PassageCutter
 
 TEXT = b"# Varves\n\nFine clay settles under the ice.\n"
 SECONDS = 20
@@ -61,7 +60,7 @@ def processor_of(platform, settings) -> DocumentProcessor:
         commands=platform.commands,
         repository=platform.repository,
         blobs=platform.blobs,
-        cutter=PassageCutter(tokenizer(settings), 256),
+        texts=text_processes(settings, 256),
         limits=ParserLimits(),
     )
 
