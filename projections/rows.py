@@ -1,6 +1,6 @@
 """Rows by key: those that a batch touches are loaded at once, folded in memory, and written back in key order."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -55,20 +55,6 @@ class KeyedRows(Generic[R]):
 
     def key(self, row: R) -> Key:
         return tuple([getattr(row, name) for name in self._key_types])
-
-    async def folded(
-        self,
-        connection: Connection,
-        table: str,
-        events: Sequence[RecordedEvent],
-        *,
-        key: Callable[[RecordedEvent], Key],
-        step: Step[R],
-    ) -> Mapping[Key, R]:
-        """Return the touched rows as `events` make them, in key order, without writing."""
-        rows = await self.load(connection, table, {key(event) for event in events})
-        fold_into(rows, events, key=key, step=step)
-        return {each: rows[each] for each in in_order(rows)}
 
     async def load(self, connection: Connection, table: str, keys: Iterable[Key]) -> dict[Key, R]:
         """Return the rows that exist of `keys`.

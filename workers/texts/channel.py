@@ -37,7 +37,7 @@ class Job:
         kind: the step's name.
         parts: makes what it takes, some hundred kilobytes each.
         octets: how many bytes the text has; they decide how long it may take.
-        is_alone: whether no other job is to be with the process meanwhile.
+        is_alone: whether no other job is to be with the process meanwhile, and, later, whether none was.
     """
 
     kind: str
@@ -165,7 +165,10 @@ class Channel:
             if octets > _BATCH_OCTETS:
                 break
             batch.append(self._waiting.popleft())
-        return [job for job in batch if not job.is_dropped]
+        wanted = [job for job in batch if not job.is_dropped]
+        if len(wanted) == 1:
+            wanted[0].is_alone = True
+        return wanted
 
     async def _do(self, batch: Sequence[Job]) -> None:
         if not batch:

@@ -175,7 +175,7 @@ class TextProcesses:
             try:
                 return await use(job.pieces())
             except ProcessEnded as ended:
-                lone_deaths += is_alone
+                lone_deaths += job.is_alone
                 is_alone = True
                 if lone_deaths == _LONE_DEATHS:
                     raise self._failure(kind, parts, ended) from ended
