@@ -5,7 +5,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import psycopg
@@ -78,6 +78,7 @@ class Engine:
         on_step: Step = lambda _: None,
         children: LaneChildren | None = None,
         is_after_crash: bool = False,
+        helpers: Callable[[], Iterable[int]] = tuple,
     ) -> None:
         self._projections = {projection.NAME: projection for projection in projections}
         definitions = {name: projection.definition() for name, projection in self._projections.items()}
@@ -94,6 +95,7 @@ class Engine:
         self._children = children
         self._is_after_crash = is_after_crash
         """Until lanes were taken over: which of them the last worker crashed in is not known."""
+        self._helpers = helpers
         self._lanes: dict[LaneKey, tuple[Lane, asyncio.Task[None]]] = {}
         self._waking: asyncio.TimerHandle | None = None
         self._woken_at = 0.0
@@ -286,6 +288,7 @@ class Engine:
             poll_seconds=_POLL_SECONDS,
             on_step=self._on_step,
             children=self._children,
+            helpers=self._helpers,
         )
         self._lanes[lease.key] = (lane, asyncio.create_task(lane.run(), name=f"lane {lease.key}"))
         log.info("lane.started", lane=lease.key, position=lease.position, status=lease.status)

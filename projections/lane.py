@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -107,6 +107,8 @@ class Lane:
     A lane that is suspected of having ended its worker gives its steps to a child process (`projections.isolation`),
     one after the other, until what it stood at is applied or parked.
 
+    `helpers` tells the processes that do a part of its work: a rebuild rests for what they take, too.
+
     `on_step` is told each named point that a crash may fall on; the fault tests die there. `note_stage` is told each
     step that begins, and how long it may take: in a child, whose worker waits for it.
     """
@@ -124,8 +126,10 @@ class Lane:
         on_step: Step,
         children: LaneChildren | None = None,
         note_stage: NoteStage = lambda _: None,
+        helpers: Callable[[], Iterable[int]] = tuple,
     ) -> None:
         self._projection = projection
+        self._helpers = helpers
         self._lease = lease
         self._pool = pool
         self._shared_log = shared_log
@@ -292,8 +296,11 @@ class Lane:
             return False
         taken = window.taken_by(self._projection, self._slots)
         *batches, last = _batches(self._projection, [event for event in taken if event.position not in self._skipped])
+        courtesy = Courtesy(self._helpers) if self._is_building and self._projection.IS_HEAVY else None
         for batch in batches:
             await self._apply(batch, batch[-1].position)
+            if courtesy is not None:
+                await courtesy.rest()
         await self._apply(last, window.scanned_to)
         return window.is_full or self._is_building
 
@@ -377,7 +384,7 @@ class Lane:
         is_by_stream = self._projection.partitioned_by() == "stream"
         left_out = self._skipped | self._left_out
         thinning = self._shared_log.thinning(self._projection.OVERWRITING if is_by_stream else (), left_out)
-        courtesy = Courtesy()
+        courtesy = Courtesy(self._helpers)
         room = FillRoom(bulk, thinning)
 
         async def fold(events: Sequence[RecordedEvent]) -> None:

@@ -268,7 +268,8 @@ async def open_engine(
         )
         waker = Waker(broker or create_broker(settings.required_redis_url()), DOCUMENTS, LOOK_AT_DOCUMENTS)
         run_beside(stack, waker.run())
-        projections = await stack.enter_async_context(open_projections(settings, waker.wake))
+        texts = await stack.enter_async_context(open_texts(settings))
+        projections = projections_of(settings, texts, waker.wake)
         yield Engine(
             [*projections, *more_projections],
             pool=pool,
@@ -279,25 +280,28 @@ async def open_engine(
             on_step=on_step,
             children=None if child_target is None else ForkedLaneChildren(child_target, owner, pool),
             is_after_crash=is_after_crash,
+            helpers=texts.pids,
         )
 
 
 @asynccontextmanager
-async def open_projections(
-    settings: Settings, wake_documents: Callable[[], None]
-) -> AsyncIterator[Sequence[Projection]]:
-    """Open the projections of the registry; `wake_documents` is called when there is work for document workers."""
-    model = embedder(settings).model
-    texts = SearchTexts(text_processes(settings, model.max_tokens), open_blobs(settings))
+async def open_texts(settings: Settings) -> AsyncIterator[SearchTexts]:
+    """Open what cuts and analyses texts for the search's projections, in processes that start when there are some."""
+    texts = SearchTexts(text_processes(settings, embedder(settings).model.max_tokens), open_blobs(settings))
     try:
-        sources = SourceReader(texts)
-        yield build_projections(
-            text_leg=SearchTextLeg(TextAnalyzer(), sources, texts),
-            vector_leg=SearchVectorLeg(model, sources, wake_documents),
-            wake_documents=wake_documents,
-        )
+        yield texts
     finally:
         await texts.close()
+
+
+def projections_of(settings: Settings, texts: SearchTexts, wake_documents: Callable[[], None]) -> list[Projection]:
+    """Return the projections of the registry; `wake_documents` is called when there is work for document workers."""
+    sources = SourceReader(texts)
+    return build_projections(
+        text_leg=SearchTextLeg(TextAnalyzer(), sources, texts),
+        vector_leg=SearchVectorLeg(embedder(settings).model, sources, wake_documents),
+        wake_documents=wake_documents,
+    )
 
 
 @dataclass(frozen=True, slots=True)

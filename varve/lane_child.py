@@ -16,7 +16,7 @@ from projections.lane import Lane
 from projections.leases import checkpoint_of
 from projections.shared_log import SharedLog
 from varve import telemetry
-from varve.bootstrap import event_types, open_projections
+from varve.bootstrap import event_types, open_texts, projections_of
 from varve.pools import open_pool
 from varve.settings import Settings
 from workers.lane_children import StageWriter, Target
@@ -31,8 +31,8 @@ OpenProjections = Callable[[Settings], AbstractAsyncContextManager[Sequence[Proj
 @asynccontextmanager
 async def registered(settings: Settings) -> AsyncIterator[Sequence[Projection]]:
     """Open the projections of the registry; nothing is woken: who is waited for looks by itself, too."""
-    async with open_projections(settings, lambda: None) as projections:
-        yield projections
+    async with open_texts(settings) as texts:
+        yield projections_of(settings, texts, lambda: None)
 
 
 def target_of(settings: Settings, opening: OpenProjections = registered) -> Target:

@@ -83,3 +83,19 @@ async def test_where_the_kernel_says_nothing_it_gives_the_event_loop_a_turn(monk
     monkeypatch.setattr("projections.courtesy._SCHEDULED", tmp_path / "not there")
     await work_and_rest(Courtesy(), clock)
     assert slept == [0.0]
+
+
+async def test_what_its_helpers_work_and_wait_counts(monkeypatch, tmp_path, clock, slept):
+    scheduled(monkeypatch, tmp_path, [100, 100, 100])
+    monkeypatch.setattr("projections.courtesy._PROCESSES", tmp_path)
+    (tmp_path / "7").mkdir()
+    helper = tmp_path / "7" / "schedstat"
+    helper.write_text("50000000 20000000 3")
+    courtesy = Courtesy(lambda: [7])
+    courtesy.note_company()
+    helper.write_text("52000000 25000000 3")
+    await work_and_rest(courtesy, clock)
+    helper.unlink()  # it has ended
+    await work_and_rest(courtesy, clock)
+    assert slept == pytest.approx([0.005 + 3 * 0.005, 3 * 0.003])
+    assert courtesy.worked == pytest.approx(0.008)

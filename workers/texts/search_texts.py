@@ -36,6 +36,10 @@ class SearchTexts:
         self._octets = 0
         self._making: dict[bytes, asyncio.Task[_Passages]] = {}
 
+    def pids(self) -> list[int]:
+        """Return the processes that there are now."""
+        return self._processes.pids()
+
     async def close(self) -> None:
         """Let go of what is being made, and end the processes."""
         await end(*self._making.values())
