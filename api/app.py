@@ -1,5 +1,6 @@
 """Builds the HTTP application."""
 
+import re
 from importlib.metadata import version
 from importlib.resources import files
 
@@ -18,14 +19,16 @@ from api.middleware import RequestContext
 from api.operations import as_of
 from api.operations import routes as operations
 from api.problems import add_problem_handlers
+from api.routing import LARGE_BYTES, LargeBodies, require_commands
 from api.search import routes as search
 from api.services import Services
 from queries.knowledge.document_status import GetDocument
 from queries.knowledge.entry_list import GetEntry
 
 PREFIX = "/api/v1"
-_UPLOADS = f"{PREFIX}/documents"
-_FORM_BYTES = 1_000_000  # what a multipart form may hold besides the file
+_ENTRIES = re.compile(f"{PREFIX}/entries(:batch|/[^/]+)?")
+_UPLOADS = re.compile(f"{PREFIX}/documents")
+_FORM_BYTES = 100_000  # what a multipart form may hold besides the file
 
 
 def create_api(services: Services) -> FastAPI:
@@ -47,9 +50,12 @@ def create_api(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.known_questions = known_questions
+    app.state.large_bodies = LargeBodies()
     # What is added later is further out.
     app.add_middleware(
-        BodyLimit, usual=services.max_body_bytes, upload=services.max_upload_bytes + _FORM_BYTES, upload_path=_UPLOADS
+        BodyLimit,
+        usual=min(LARGE_BYTES, services.max_body_bytes),
+        others=[(_ENTRIES, services.max_body_bytes), (_UPLOADS, services.max_upload_bytes + _FORM_BYTES)],
     )
     app.add_middleware(QuickAnswers, known=known_questions, queries=services.queries)
     app.add_middleware(Authentication, tokens=services.tokens, prefix=PREFIX)  # before anybody's body is received
@@ -57,6 +63,7 @@ def create_api(services: Services) -> FastAPI:
     add_problem_handlers(app)
     routers = (entries.router, documents.router, search.router, activity.router, operations.router, as_of.router)
     for router in routers:
+        require_commands(router.routes)
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     _serve_docs(app)

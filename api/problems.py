@@ -1,9 +1,10 @@
 """Every error as an RFC 9457 problem document with a stable `type`."""
 
+import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -44,6 +45,14 @@ from queries.errors import (
 )
 
 log = structlog.get_logger()
+
+MOST_ERRORS: Final = 20
+"""Of those that an invalid request has, the problem document lists these."""
+_MOST_ERROR_BYTES = 12_000
+_LONGEST_TEXT = 500
+_LONGEST_MESSAGE = 300
+_LONGEST_NAME = 100
+_MOST_PARTS = 12
 
 STATUSES: dict[type[DomainError] | type[EventStoreError], HTTPStatus] = {
     knowledge.EntryNotFound: HTTPStatus.NOT_FOUND,
@@ -142,8 +151,11 @@ def problem(
         "type": f"urn:varve:problem:{code}",
         "title": status.phrase,
         "status": status.value,
-        "detail": detail,
-        **(members or {}),
+        "detail": shortened(detail, _LONGEST_TEXT),
+        **{
+            name: shortened(value, _LONGEST_TEXT) if isinstance(value, str) else value
+            for name, value in (members or {}).items()
+        },
     }
     return JSONResponse(
         jsonable_encoder(content),
@@ -251,19 +263,35 @@ def kebab_status(status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
-def _invalid_request(errors: Any) -> JSONResponse:
+def _invalid_request(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    shown = _shown(errors)
+    more = len(errors) - len(shown)
+    members = {"errors": shown} | ({"more_errors": more} if more else {})
     if any(error["type"] == "json_invalid" for error in errors):
-        return problem(
-            HTTPStatus.BAD_REQUEST, "malformed-json", "The body is not valid JSON.", members={"errors": _shown(errors)}
-        )
-    return problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "invalid-request",
-        "The request is not valid; see `errors`.",
-        members={"errors": _shown(errors)},
-    )
+        return problem(HTTPStatus.BAD_REQUEST, "malformed-json", "The body is not valid JSON.", members=members)
+    detail = "The request is not valid; see `errors`" + (f", and {more:,} more." if more else ".")
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, members=members)
 
 
-def _shown(errors: Any) -> list[dict[str, Any]]:
+def _shown(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return where and what is wrong, without the input itself: it may be long, and it may be secret."""
-    return [{"location": list(error["loc"]), "message": error["msg"], "code": error["type"]} for error in errors]
+    shown: list[dict[str, Any]] = []
+    left = _MOST_ERROR_BYTES
+    for error in errors[:MOST_ERRORS]:
+        each = {
+            "location": [shortened(part, _LONGEST_NAME) for part in error["loc"][:_MOST_PARTS]],
+            "message": shortened(error["msg"], _LONGEST_MESSAGE),
+            "code": error["type"],
+        }
+        left -= len(json.dumps(each))  # with escapes, so rather more than the answer takes
+        if left < 0:
+            break
+        shown.append(each)
+    return shown
+
+
+def shortened(value: Any, longest: int) -> Any:
+    """Return a text cut to about `longest` characters, with its length; anything else as it is."""
+    if not isinstance(value, str) or len(value) <= longest:
+        return value
+    return f"{value[:longest]}… ({len(value)} characters)"

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 from uuid import UUID
 
+import structlog
 from opentelemetry import propagate, trace
 from opentelemetry.trace import format_trace_id
 from pydantic import BaseModel
@@ -15,7 +16,7 @@ from commands.errors import IdempotencyKeyReused, RememberedRefusal, VersionMism
 from commands.message import Command, CommandAnswer, CommandRequest, Decision, Execute, Handler
 from commands.middleware import authorised, recorded, retried, traced
 from commands.redaction import redacted
-from domain.shared.access import Actor
+from domain.shared.access import Actor, PermissionDenied
 from domain.shared.aggregates import AggregateType
 from domain.shared.errors import DomainError
 from domain.shared.ids import Clock, Ids
@@ -36,6 +37,8 @@ from eventstore.records import (
     JsonObject,
     StreamEvent,
 )
+
+log = structlog.get_logger()
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -113,6 +116,34 @@ class CommandBus:
         """
         answer: CommandAnswer = await self._execute(command, request)
         return answer
+
+    async def refuse_unread(
+        self, command: type[Command], request: CommandRequest, aggregate_id: str | None
+    ) -> NoReturn:
+        """Refuse a command that the actor's roles don't allow, before it is received; the audit row has no data.
+
+        A remembered answer is not given again: without the command nothing says that it is the same request.
+
+        Raises:
+            PermissionDenied: always, once the audit row is written.
+            StoreUnavailable: the row can't be written.
+        """
+        refusal = PermissionDenied(command.PERMISSION)
+        record = CommandRecord(
+            command_id=request.command_id,
+            command_type=command.name(),
+            aggregate_id=aggregate_id,
+            data={},
+            metadata=_audit_metadata(request),
+            user=request.actor.user,
+            status="refused",
+            outcome={},
+            error=_error(type(refusal).__name__, refusal.sentence(), refusal.data()),
+            is_remembered=False,
+        )
+        log.info("command.refused", command=command.name(), refusal=type(refusal).__name__)
+        await self._append(record, request)
+        raise refusal
 
     async def _decide(self, command: Command, request: CommandRequest) -> CommandAnswer:
         handling = self._handling(request)
@@ -226,7 +257,6 @@ class CommandBus:
         status: Literal["accepted", "refused", "failed"],
         outcome: JsonObject | None = None,
     ) -> CommandRecord:
-        data = command.model_dump(mode="json")
         key = None
         if request.key is not None:
             key = IdempotencyKey(request.actor.user, request.key.key, request.key.fingerprint, self._key_seconds)
@@ -234,8 +264,8 @@ class CommandBus:
             command_id=request.command_id,
             command_type=command.name(),
             aggregate_id=command.aggregate_id(),
-            data=redacted(data),
-            metadata={"correlation_id": str(request.correlation_id), "trace_id": _trace_id()},
+            data=redacted(command),
+            metadata=_audit_metadata(request),
             user=request.actor.user,
             status=status,
             outcome=outcome or {},
@@ -258,6 +288,10 @@ def _answer(appended: Appended) -> CommandAnswer:
         result=outcome.get("result", {}),
         is_repeated=appended.is_repeated,
     )
+
+
+def _audit_metadata(request: CommandRequest) -> JsonObject:
+    return {"correlation_id": str(request.correlation_id), "trace_id": _trace_id()}
 
 
 def _error(code: str, message: str, data: Mapping[str, str | int]) -> JsonObject:

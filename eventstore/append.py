@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from eventsourcing.persistence import Mapper
+from eventsourcing.persistence import Mapper, StoredEvent
 from opentelemetry import trace
 
 from eventstore.batch_appender import BatchAppender, open_batch_appender
@@ -11,6 +11,7 @@ from eventstore.boundary import BoundaryCheck, open_boundary_check
 from eventstore.metrics import append_duration, appended_events, measured
 from eventstore.prepare import prepare
 from eventstore.records import Append, Appended
+from eventstore.turns import Turn
 
 tracer = trace.get_tracer("varve.eventstore")
 
@@ -34,7 +35,7 @@ class Appender:
         """
         with tracer.start_as_current_span("eventstore.append") as span, measured(append_duration):
             span.set_attribute("varve.events", len(append.events))
-            prepared = prepare(append, self._mapper)
+            prepared = prepare(append, await _stored(append, self._mapper))
             if self._boundaries is not None:
                 prepared = await self._boundaries.brought_forward(prepared)
             appended = await self._batches.append(prepared)
@@ -44,6 +45,16 @@ class Appender:
         if not appended.is_repeated:
             appended_events.add(len(append.events))
         return appended
+
+
+async def _stored(append: Append, mapper: Mapper[str]) -> list[StoredEvent]:
+    """Encode the events, with pauses: those of a large batch take seconds."""
+    turn = Turn()
+    stored = []
+    for event in append.events:
+        stored.append(mapper.to_stored_event(event))
+        await turn.pause()
+    return stored
 
 
 @asynccontextmanager

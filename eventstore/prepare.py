@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID, uuid5
 
 import orjson
-from eventsourcing.persistence import Mapper, StoredEvent
+from eventsourcing.persistence import StoredEvent
 
 from eventstore import wire
 from eventstore.applications import TAG_PREFIX, names_an_application
@@ -76,15 +76,14 @@ class PreparedAppend(NamedTuple):
         return self._replace(conditions=conditions, parts=(*self.parts[:-1], boundary_rows(boundary)))
 
 
-def prepare(append: Append, mapper: Mapper[str]) -> PreparedAppend:
-    """Encode a command's append.
+def prepare(append: Append, stored: Sequence[StoredEvent]) -> PreparedAppend:
+    """Encode a command's append, whose events are `stored` as bytes.
 
     Raises:
         InvalidAppend: the database could not store it, or a tag says that another application writes it.
     """
     if any(event.tags and names_an_application(event.tags) for event in append.events):
         raise InvalidAppend(f"a tag that begins with {TAG_PREFIX} names another application, and this is Varve's own")
-    stored = [mapper.to_stored_event(event) for event in append.events]
     rows = [event_row(each, event.tags) for each, event in zip(stored, append.events, strict=True)]
     conditions = NO_CONDITIONS
     if append.expected or append.claims != NO_CLAIMS or append.counters or append.boundary is not None:

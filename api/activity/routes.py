@@ -6,9 +6,10 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from api.answers import ASKED, answer_query
+from api.routing import ApiRoute
 from queries.activity.user_activity import Activity, ListActivity
 
-router = APIRouter(tags=["activity"])
+router = APIRouter(tags=["activity"], route_class=ApiRoute)
 
 
 class ActivityPage(BaseModel):

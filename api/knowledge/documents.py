@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.answers import ASKED, answer_query
 from api.requests import ActorOf, CommandRequestOf, ServicesOf, build_command_request, require_key
 from api.responses import CommandOutcome, no_content, outcome
+from api.routing import ApiRoute, sends
 from commands.knowledge.delete_document import DeleteDocument
 from commands.knowledge.reprocess_document import ReprocessDocument
 from commands.knowledge.upload_document import UploadDocument
@@ -21,7 +22,7 @@ from domain.shared.access import Permission, Visibility
 from queries.knowledge.document_chunks import ChunkView, ListDocumentChunks
 from queries.knowledge.document_status import DocumentView, GetDocument, ListDocuments
 
-router = APIRouter(tags=["documents"])
+router = APIRouter(tags=["documents"], route_class=ApiRoute)
 
 _PIECE = 256 * 1024
 _WAIT_SECONDS = 30.0
@@ -47,6 +48,7 @@ class DocumentPage(BaseModel):
 
 
 @router.post("/documents", status_code=HTTPStatus.ACCEPTED)
+@sends(UploadDocument)
 async def upload_document(
     request: Request,
     actor: ActorOf,
@@ -105,6 +107,7 @@ async def list_chunks(query: Annotated[ChunkPaging, Query()], document_id: UUID,
 
 
 @router.post("/documents/{document_id}/reprocess", status_code=HTTPStatus.ACCEPTED)
+@sends(ReprocessDocument)
 async def reprocess_document(
     document_id: UUID, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -113,6 +116,7 @@ async def reprocess_document(
 
 
 @router.delete("/documents/{document_id}", status_code=HTTPStatus.NO_CONTENT)
+@sends(DeleteDocument)
 async def delete_document(document_id: UUID, sent: CommandRequestOf, services: ServicesOf) -> Response:
     """Delete the document; its history is kept, and the same file may be uploaded again."""
     return no_content(await services.commands.execute(DeleteDocument(document_id=document_id), sent))

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from api.answers import ASKED, answer_query
 from api.requests import CommandRequestOf, ServicesOf
 from api.responses import CommandOutcome, no_content, outcome
+from api.routing import ApiRoute, sends
 from commands.knowledge.create_entry import MAX_BATCH, CreateKnowledgeEntries, CreateKnowledgeEntry
 from commands.knowledge.delete_entry import DeleteKnowledgeEntry
 from commands.knowledge.link_entries import LinkKnowledgeEntries, UnlinkKnowledgeEntries
@@ -19,7 +20,7 @@ from domain.knowledge.entry import EntryChanges, Link, NewEntry
 from queries.knowledge.entry_list import EntryView, GetEntry, ListEntries
 from queries.knowledge.history import GetHistory, GetStateAt, HistoryItem, StateAt
 
-router = APIRouter(tags=["entries"])
+router = APIRouter(tags=["entries"], route_class=ApiRoute)
 
 
 class EntryBatch(BaseModel):
@@ -55,6 +56,7 @@ async def get_entry(entry_id: UUID, request: Request) -> Response:
 
 
 @router.post("/entries", status_code=HTTPStatus.CREATED)
+@sends(CreateKnowledgeEntry)
 async def create_entry(
     body: NewEntry, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -63,6 +65,7 @@ async def create_entry(
 
 
 @router.post("/entries:batch", status_code=HTTPStatus.CREATED)
+@sends(CreateKnowledgeEntries)
 async def create_entries(
     body: EntryBatch, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> BatchOutcome:
@@ -78,6 +81,7 @@ async def list_entries(query: Annotated[ListEntries, Query()], request: Request)
 
 
 @router.patch("/entries/{entry_id}")
+@sends(UpdateKnowledgeEntry)
 async def update_entry(
     entry_id: UUID, body: EntryChanges, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -87,12 +91,14 @@ async def update_entry(
 
 
 @router.delete("/entries/{entry_id}", status_code=HTTPStatus.NO_CONTENT)
+@sends(DeleteKnowledgeEntry)
 async def delete_entry(entry_id: UUID, sent: CommandRequestOf, services: ServicesOf) -> Response:
     """Delete the entry; its history is kept, and it can be restored."""
     return no_content(await services.commands.execute(DeleteKnowledgeEntry(entry_id=entry_id), sent))
 
 
 @router.post("/entries/{entry_id}/restore")
+@sends(RestoreKnowledgeEntry)
 async def restore_entry(
     entry_id: UUID, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -100,6 +106,7 @@ async def restore_entry(
 
 
 @router.post("/entries/{entry_id}/links", status_code=HTTPStatus.CREATED)
+@sends(LinkKnowledgeEntries)
 async def link_entries(
     entry_id: UUID, body: Link, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -108,6 +115,7 @@ async def link_entries(
 
 
 @router.delete("/entries/{entry_id}/links", status_code=HTTPStatus.NO_CONTENT)
+@sends(UnlinkKnowledgeEntries)
 async def unlink_entries(
     entry_id: UUID, link: Annotated[Link, Depends()], sent: CommandRequestOf, services: ServicesOf
 ) -> Response:

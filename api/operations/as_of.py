@@ -9,13 +9,15 @@ from api.answers import ASKED, answer_query
 from api.operations.routes import request_url
 from api.requests import CommandRequestOf, ServicesOf
 from api.responses import CommandOutcome, no_content, outcome
+from api.routing import ApiRoute, sends
 from commands.operations.as_of import AsOfPlan, BuildAsOf, DropAsOf
 from queries.operations.as_of import AsOfView, ListAsOf
 
-router = APIRouter(prefix="/admin/as-of", tags=["operations"])
+router = APIRouter(prefix="/admin/as-of", tags=["operations"], route_class=ApiRoute)
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED)
+@sends(BuildAsOf)
 async def build_as_of(
     plan: AsOfPlan, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -31,6 +33,7 @@ async def list_as_of(request: Request) -> Response:
 
 
 @router.delete("/{as_of_id}", status_code=HTTPStatus.NO_CONTENT)
+@sends(DropAsOf)
 async def drop_as_of(as_of_id: UUID, sent: CommandRequestOf, services: ServicesOf) -> Response:
     """Do without it from now on; 409 when there is nothing of this id."""
     answer = await services.commands.execute(DropAsOf(as_of_id=as_of_id), sent)

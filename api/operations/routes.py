@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.answers import ASKED, answer_query
 from api.requests import CommandRequestOf, ServicesOf
 from api.responses import CommandOutcome, outcome
+from api.routing import ApiRoute, sends
 from api.services import Services
 from commands.message import Command, CommandAnswer, CommandRequest
 from commands.operations.projections import (
@@ -34,7 +35,7 @@ from queries.operations.projections import LaneView, ListProjections
 from queries.operations.rebuilds import ListRebuilds, ListVerifications, RebuildView, VerificationView
 from queries.operations.requests import GetRequest, RequestView
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=ApiRoute)
 
 
 class Because(BaseModel):
@@ -101,6 +102,7 @@ async def list_projections(request: Request) -> Response:
 
 
 @router.post("/admin/projections/{name}/rebuilds", status_code=HTTPStatus.ACCEPTED)
+@sends(RebuildProjection)
 async def rebuild_projection(
     name: ProjectionName,
     sent: CommandRequestOf,
@@ -128,6 +130,7 @@ async def list_verifications(name: ProjectionName, request: Request) -> Response
 
 
 @router.post("/admin/projections/{name}/swaps", status_code=HTTPStatus.ACCEPTED)
+@sends(SwapProjection)
 async def swap_projection(
     name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -136,6 +139,7 @@ async def swap_projection(
 
 
 @router.post("/admin/projections/{name}/cancellations", status_code=HTTPStatus.ACCEPTED)
+@sends(CancelRebuild)
 async def cancel_rebuild(
     name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -144,6 +148,7 @@ async def cancel_rebuild(
 
 
 @router.post("/admin/projections/{name}/rollbacks", status_code=HTTPStatus.ACCEPTED)
+@sends(RollBackProjection)
 async def roll_back_projection(
     name: ProjectionName, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -152,6 +157,7 @@ async def roll_back_projection(
 
 
 @router.post("/admin/projections/{name}/pauses", status_code=HTTPStatus.ACCEPTED)
+@sends(PauseProjection)
 async def pause_projection(
     name: ProjectionName, body: Pausing, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -160,6 +166,7 @@ async def pause_projection(
 
 
 @router.post("/admin/projections/{name}/resumptions", status_code=HTTPStatus.ACCEPTED)
+@sends(ResumeProjection)
 async def resume_projection(
     name: ProjectionName,
     sent: CommandRequestOf,
@@ -178,6 +185,7 @@ async def list_parked_events(name: ProjectionName, page: Annotated[ParkedPage, Q
 
 
 @router.post("/admin/projections/{name}/retries", status_code=HTTPStatus.ACCEPTED)
+@sends(RetryParkedEvents)
 async def retry_parked_events(
     name: ProjectionName, body: OneOrAll, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:
@@ -186,6 +194,7 @@ async def retry_parked_events(
 
 
 @router.post("/admin/projections/{name}/skips", status_code=HTTPStatus.ACCEPTED)
+@sends(SkipParkedEvent)
 async def skip_parked_event(
     name: ProjectionName, body: OneBecause, sent: CommandRequestOf, services: ServicesOf, response: Response
 ) -> CommandOutcome:

@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.answers import ASKED, answer_query
+from api.routing import ApiRoute
 from queries.search.message import Search, SearchResults
 
-router = APIRouter(tags=["search"])
+router = APIRouter(tags=["search"], route_class=ApiRoute)
 
 
 @router.get("/search", response_model=SearchResults, openapi_extra=ASKED)

@@ -7,6 +7,7 @@ from pydantic import Field
 from commands.message import Command, Decision, Handling, StreamDecision
 from domain.knowledge.entry import ENTRY, NewEntry, decide_create
 from domain.shared.access import Permission
+from eventstore.turns import Turn
 
 MAX_BATCH = 500
 
@@ -33,8 +34,9 @@ async def create_entry(command: CreateKnowledgeEntry, handling: Handling) -> Dec
 
 async def create_entries(command: CreateKnowledgeEntries, handling: Handling) -> Decision:
     ids = [handling.new_id() for _ in command.entries]
-    streams = [
-        StreamDecision(ENTRY.stream(entry_id), 0, decide_create(entry_id, entry, handling.actor))
-        for entry_id, entry in zip(ids, command.entries, strict=True)
-    ]
+    streams = []
+    turn = Turn()
+    for entry_id, entry in zip(ids, command.entries, strict=True):
+        streams.append(StreamDecision(ENTRY.stream(entry_id), 0, decide_create(entry_id, entry, handling.actor)))
+        await turn.pause()
     return Decision(None, streams, result={"entry_ids": [str(entry_id) for entry_id in ids]})

@@ -24,7 +24,7 @@ from domain.knowledge.events import (
     DocumentReprocessingRequested,
     DocumentUploaded,
 )
-from domain.knowledge.values import FileName, Sha256, Tags
+from domain.knowledge.values import FileName, NewTags, Sha256, Tags
 from domain.shared.access import Actor, Visibility
 from domain.shared.aggregates import AggregateType
 from domain.shared.ids import UserId
@@ -66,7 +66,7 @@ class UploadedFile(BaseModel):
     size: int
     sha256: Sha256
     category: Label | None = None
-    tags: Tags = ()
+    tags: NewTags = ()
     visibility: Visibility = Visibility.TENANT
 
 

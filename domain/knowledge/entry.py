@@ -24,7 +24,7 @@ from domain.knowledge.events import (
     KnowledgeEntryUnlinked,
     KnowledgeEntryUpdated,
 )
-from domain.knowledge.values import Attributes, Description, Name, Relation, Tags
+from domain.knowledge.values import Attributes, Description, Name, NewTags, Relation, Tags
 from domain.shared.access import Actor, Visibility
 from domain.shared.aggregates import AggregateType
 from domain.shared.ids import UserId
@@ -73,7 +73,7 @@ class NewEntry(BaseModel):
     description: Description = ""
     entity_type: Label = "note"
     category: Label | None = None
-    tags: Tags = ()
+    tags: NewTags = ()
     attributes: Attributes = {}
     visibility: Visibility = Visibility.TENANT
 
@@ -87,7 +87,7 @@ class EntryChanges(BaseModel):
     description: Description | None = None
     entity_type: Label | None = None
     category: Label | None = None
-    tags: Tags | None = None
+    tags: NewTags | None = None
     attributes: Attributes | None = None
     visibility: Visibility | None = None
 

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Annotated
 
-from pydantic import JsonValue, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints
 
 from domain.shared.values import Label, WhenMade, storable
 
@@ -51,6 +51,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whit
 Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION), WhenMade(storable)]
 Tags = Annotated[tuple[Label, ...], WhenMade(_unique_tags)]
 """Sorted, each once: the order in which tags were sent means nothing."""
+NewTags = Annotated[tuple[Label, ...], Field(max_length=MAX_TAGS, fail_fast=True), WhenMade(_unique_tags)]
+"""Tags as they are sent. Those of events have the same limit as a check of their own: their schemas are published."""
 Attributes = Annotated[dict[str, JsonValue], WhenMade(_storable_json)]
 Relation = Label
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
