@@ -22,6 +22,8 @@ _BOM: Final = b"\xef\xbb\xbf"
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(rb"[^\s,:\[\]{}\"]++")
 _MARK = re.compile(rb'["\[\]{}]')
+_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_PIECE: Final = 32 * 1024
 _OPENING = frozenset(b"[{")
 _QUOTE, _BACKSLASH = b'"'[0], b"\\"[0]
 
@@ -187,20 +189,17 @@ class Outline:
     def _skip_string(self) -> Steps[None]:
         """Go from a string's first quote to what follows its last one."""
         content, at = self._content, self._at + 1
-        while True:
-            quote = content.find(b'"', at)
-            if quote < 0:
-                raise MalformedError(len(content))
-            if content[quote - 1] != _BACKSLASH or quote == at:
-                break
-            piece = content[at:quote]
-            if (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 0:
-                break
-            at = quote + 1
-            self._marks += 1
-            if self._marks % _MARKS_IN_A_STEP == 0:
-                yield
-        self._at = quote + 1
+        quote = content.find(b'"', at)
+        if quote > 0 and content.find(b"\\", at, quote) < 0:
+            self._at = quote + 1
+            return
+        while content[at : at + 1] != b'"':
+            piece = _TEXT.match(content, at, at + _PIECE)
+            if piece is None or piece.end() == at:
+                raise MalformedError(at)
+            at = piece.end()
+            yield
+        self._at = at + 1
 
     def _skip_space(self) -> None:
         space = _SPACE.match(self._content, self._at)
