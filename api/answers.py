@@ -42,6 +42,8 @@ ASKED: Final[dict[str, Any]] = {
 }
 """What every query takes besides its parameters, for the OpenAPI document."""
 _MOST_URLS: Final = 50_000
+_LONGEST_URL: Final = 500
+"""Longer ones are parsed each time: all that are known together stay small."""
 _ACTOR, _FAILURE = "actor", "failure"
 """Of a request's state: for whom it speaks, and what its question was refused with before it came to its route."""
 
@@ -73,7 +75,8 @@ class KnownQuestions:
 
     def note(self, scope: Scope, query: Query) -> None:
         """Note what a request that was answered has asked."""
-        if query.may_be_kept() and self._asked_by_id(scope) is None:
+        length = len(scope["path"]) + len(scope["query_string"])
+        if length <= _LONGEST_URL and query.may_be_kept() and self._asked_by_id(scope) is None:
             self._queries[scope["path"], scope["query_string"]] = query
             if len(self._queries) > _MOST_URLS:
                 self._queries.popitem(last=False)

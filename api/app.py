@@ -14,6 +14,7 @@ from api.activity import routes as activity
 from api.answers import KnownQuestions, QuickAnswers
 from api.authentication import Authentication
 from api.body_limit import BodyLimit
+from api.head_limit import HeadLimit
 from api.knowledge import documents, entries
 from api.middleware import RequestContext
 from api.operations import as_of
@@ -59,6 +60,7 @@ def create_api(services: Services) -> FastAPI:
     )
     app.add_middleware(QuickAnswers, known=known_questions, queries=services.queries)
     app.add_middleware(Authentication, tokens=services.tokens, prefix=PREFIX)  # before anybody's body is received
+    app.add_middleware(HeadLimit)  # before a token is looked at
     app.add_middleware(RequestContext)  # outermost: every answer has its log line
     add_problem_handlers(app)
     routers = (entries.router, documents.router, search.router, activity.router, operations.router, as_of.router)

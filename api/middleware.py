@@ -13,6 +13,7 @@ log = structlog.get_logger()
 tracer = trace.get_tracer("varve.api")
 
 _SERVER_ERROR = 500
+_LOGGED_PATH = 200  # characters; the longest path of ours has fewer
 _CORRELATION = "x-correlation-id"
 
 
@@ -49,7 +50,7 @@ class RequestContext:
         context = propagate.extract(headers) if headers else None
         with tracer.start_as_current_span("http.request", context=context, kind=trace.SpanKind.SERVER) as span:
             span.set_attribute("http.request.method", scope["method"])
-            span.set_attribute("url.path", scope["path"])
+            span.set_attribute("url.path", scope["path"][:_LOGGED_PATH])
             try:
                 await self._app(scope, receive, send_with_context)
             finally:
@@ -57,7 +58,7 @@ class RequestContext:
                 log.info(
                     "http.request",
                     method=scope["method"],
-                    path=scope["path"],
+                    path=scope["path"][:_LOGGED_PATH],
                     status=status,
                     duration_ms=round((time.perf_counter() - started) * 1000, 2),
                 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from api.authentication import actor_of
 from api.bodies import BodyCheck, CheckedRequest
+from api.problems import ProblemError
 from api.services import Services
 from api.turns import Slices, Slots
 from commands.message import Command, CommandRequest
@@ -25,6 +27,7 @@ _LARGE_AT_ONCE = 2
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _COMMAND = "varve_command"
 _LONGEST_NAME = 100
+_LONGEST_MEDIA_TYPE = 500
 
 
 class NoCommandError(TypeError):
@@ -69,9 +72,12 @@ class ApiRoute(APIRoute):
             return handle
         model = self._body_model()
         check = None if model is None else BodyCheck(model)
+        is_form = self._is_form()
 
         async def guarded(request: Request) -> Response:
             await _require_permission(request, command)
+            if is_form:
+                _require_multipart(request)
             if check is None:
                 return await handle(request)
             large: LargeBodies = request.app.state.large_bodies
@@ -82,10 +88,13 @@ class ApiRoute(APIRoute):
 
         return guarded
 
+    def _is_form(self) -> bool:
+        return self.body_field is not None and isinstance(self.body_field.field_info, Form)
+
     def _body_model(self) -> type[BaseModel] | None:
         """Return the model of its JSON body, None when it has none or takes a form."""
         field = self.body_field
-        if field is None or isinstance(field.field_info, Form):
+        if field is None or self._is_form():
             return None
         model = field.field_info.annotation
         if not isinstance(model, type) or not issubclass(model, BaseModel):
@@ -103,6 +112,15 @@ def require_commands(routes: list[BaseRoute]) -> None:
         is_changing = isinstance(route, APIRoute) and not _CHANGING.isdisjoint(route.methods or ())
         if is_changing and not (isinstance(route, ApiRoute) and route.command is not None):
             raise NoCommandError(getattr(route, "path", ""))
+
+
+def _require_multipart(request: Request) -> None:
+    """Refuse forms of other kinds, whose parsers know no limits, and parameters that take long to take apart."""
+    media_type = request.headers.get("content-type", "")
+    if not media_type.lower().startswith("multipart/form-data") or len(media_type) > _LONGEST_MEDIA_TYPE:
+        raise ProblemError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Send the form as multipart/form-data."
+        )
 
 
 async def _require_permission(request: Request, command: type[Command]) -> None:

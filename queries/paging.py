@@ -15,6 +15,8 @@ from queries.ports import Row
 
 T = TypeVar("T")
 
+_LONGEST_CURSOR = 4_000  # characters; a name of 500 characters, each of 4 bytes, takes 2,700
+
 
 def encode_cursor(sort: str, values: Sequence[Any]) -> str:
     """Return an opaque, URL-safe cursor for the item with these sort values."""
@@ -27,6 +29,8 @@ def decode_cursor(cursor: str, sort: str, types: Sequence[TypeAdapter[Any]]) -> 
     Raises:
         InvalidCursor: it was not made for this sort order.
     """
+    if len(cursor) > _LONGEST_CURSOR:
+        raise InvalidCursor(cursor)
     try:
         sorted_by, *values = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if sorted_by != sort or len(values) != len(types):

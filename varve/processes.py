@@ -13,6 +13,7 @@ from projections.engine import StuckThreadError
 from varve import telemetry
 from varve.bootstrap import open_api_services, open_document_work, open_engine
 from varve.child import announce_ready, is_after_crash
+from varve.http_protocol import BoundedHttpProtocol
 from varve.lane_child import OpenProjections, registered, target_of
 from varve.settings import Settings
 from varve.watchdog import watched
@@ -51,6 +52,7 @@ async def serve_api(settings: Settings, on_append: Callable[[], None] = lambda: 
     async with watched(settings.hang_seconds), open_api_services(settings, on_append=on_append) as services:
         config = uvicorn.Config(
             create_api(services),
+            http=BoundedHttpProtocol,
             host=settings.api_host,
             port=settings.api_port,
             log_config=None,

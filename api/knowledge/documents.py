@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
@@ -18,12 +18,14 @@ from commands.knowledge.delete_document import DeleteDocument
 from commands.knowledge.reprocess_document import ReprocessDocument
 from commands.knowledge.upload_document import UploadDocument
 from domain.knowledge.document import UploadedFile
+from domain.knowledge.values import MAX_TAGS
 from domain.shared.access import Permission, Visibility
 from queries.knowledge.document_chunks import ChunkView, ListDocumentChunks
 from queries.knowledge.document_status import DocumentView, GetDocument, ListDocuments
 
 router = APIRouter(tags=["documents"], route_class=ApiRoute)
 
+_FORM_LIMITS: Any = {"max_files": 1, "max_fields": MAX_TAGS + 10, "max_part_size": 1024}
 _PIECE = 256 * 1024
 _WAIT_SECONDS = 30.0
 _UNKNOWN_TYPE = "application/octet-stream"
@@ -47,7 +49,7 @@ class DocumentPage(BaseModel):
     next_cursor: str | None
 
 
-@router.post("/documents", status_code=HTTPStatus.ACCEPTED)
+@router.post("/documents", status_code=HTTPStatus.ACCEPTED, form_limits=_FORM_LIMITS)
 @sends(UploadDocument)
 async def upload_document(
     request: Request,

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
 
 Make = Callable[[int], bytes]
+
+_OF_ENTRIES = 2_500_000
+"""Bytes of a batch whose entries are looked at one by one: it is stored, and more of them take as long each."""
 
 
 def _repeated(before: bytes, item: bytes, after: bytes, size: int) -> bytes:
@@ -41,7 +43,7 @@ def _batch(entry: dict[str, object]) -> Make:
 
     def make(size: int) -> bytes:
         one = json.dumps(entry, separators=(",", ":")).encode()
-        return _repeated(b'{"entries":[', one, b"]}", min(size, 500 * (len(one) + 1)))
+        return _repeated(b'{"entries":[', one, b"]}", min(size, _OF_ENTRIES, 500 * (len(one) + 1)))
 
     return make
 
@@ -97,6 +99,6 @@ SHAPES: Mapping[str, Make] = {
 }
 
 
-@cache
 def body(shape: str, size: int) -> bytes:
+    """Make a body of about `size` bytes."""
     return SHAPES[shape](size)

@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 from api.routing import LARGE_BYTES, ApiRoute
 from domain.shared.access import Role
 from tests.api.hostile_bodies import SHAPES, body
-from tests.api.turns import measured_turns
+from tests.api.turns import TurnMeter, measured_turns
 from tests.builders.actors import actor
 from tests.builders.entries import NOBODYS_ID
 from varve.bootstrap import token_issuer
@@ -88,7 +88,26 @@ def limit_of(path: str) -> int:
     return 10_000_000 if path.endswith(":batch") else LARGE_BYTES
 
 
-async def test_no_turn_is_long_whatever_is_sent(api: FastAPI, exchange, subtests):
+@pytest.fixture
+def meter() -> Iterator[TurnMeter]:
+    with measured_turns() as measured:
+        yield measured
+
+
+async def longest_turn(meter: TurnMeter, exchange, *request: Any) -> tuple[float, Exchange]:
+    """The longest turn of a request, the best of three, and its answer."""
+    best, answered = 1.0, None
+    for _ in range(3):
+        meter.again()
+        answered = await exchange(*request)
+        best = min(best, meter.longest)
+        if best < SECONDS:
+            break
+    assert answered is not None
+    return best, answered
+
+
+async def test_no_turn_is_long_whatever_is_sent(api: FastAPI, exchange, meter, subtests):
     routes = list(routes_with_bodies(api))
     assert len(routes) >= 9
     for method, path in routes:
@@ -97,13 +116,7 @@ async def test_no_turn_is_long_whatever_is_sent(api: FastAPI, exchange, subtests
         for shape in SHAPES:
             content = body(shape, limit_of(path))
             with subtests.test(f"{shape} to {method} {path}"):
-                longest = 1.0
-                for _ in range(3):
-                    with measured_turns() as meter:
-                        answered = await exchange(method, path, content)
-                    longest = min(longest, meter.longest)
-                    if longest < SECONDS:
-                        break
+                longest, answered = await longest_turn(meter, exchange, method, path, content)
                 assert longest < SECONDS
-                assert len(answered.answer) <= MOST_ANSWERED * 2 or answered.status == 201
                 assert answered.status < 500, answered.answer
+                assert len(answered.answer) <= MOST_ANSWERED or answered.status == 201

@@ -15,6 +15,10 @@ class TurnMeter:
 
     longest: float = 0.0
 
+    def again(self) -> None:
+        """Forget the turns so far."""
+        self.longest = 0.0
+
 
 @contextmanager
 def measured_turns() -> Iterator[TurnMeter]:

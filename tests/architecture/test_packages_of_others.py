@@ -16,7 +16,10 @@ ONLY_IN: dict[str, dict[str, str]] = {
     "fastapi": {"api": "HTTP is spoken in one place"},
     "starlette": {"api": "what FastAPI stands on"},
     "joserfc": {"api.tokens": "one module knows how tokens are signed"},
-    "uvicorn": {"varve.processes": "the web server is started in code"},
+    "uvicorn": {
+        "varve.processes": "the web server is started in code",
+        "varve.http_protocol": "its protocol, with a limit",
+    },
     "uvloop": {"varve.processes": "the loop of the web server", "workers.broker": "the loop of the actors"},
     "dramatiq": {
         "workers": "the broker, its middleware and the actors",
