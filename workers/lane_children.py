@@ -34,6 +34,8 @@ select exists (select from pg_stat_activity
 """
 _LONGEST_WAIT = 8
 """How many times as long a stage may take on a busy machine, on which its process stands in line for a processor."""
+_USER_TICKS = 10
+"""Where the processor time stands in what `_stat_of` returns after the state: in user mode, then in the kernel."""
 _NOT_ITS_FAULT = frozenset("DTt")
 """States of a process that waits for a disk, or was stopped: see proc(5)."""
 
@@ -116,6 +118,7 @@ class _Child:
         self._has_begun = False
         self._ended: Literal["passed", "lost", "away"] | None = None
         self._is_closed = False
+        self._helpers_ticks = 0
         self._note_time()
         os.set_blocking(descriptor, False)
         asyncio.get_running_loop().add_reader(descriptor, self._read)
@@ -130,6 +133,9 @@ class _Child:
                     await self._has_said.wait()
                 continue
             if self._used_seconds() < self._stage.seconds or self._state() in _NOT_ITS_FAULT:
+                continue
+            if self._have_helpers_worked():
+                self._note_time()
                 continue
             try:
                 if await is_at_work():
@@ -194,11 +200,29 @@ class _Child:
         except (OSError, IndexError):
             return 0.0
 
+    def _have_helpers_worked(self) -> bool:
+        """Whether processes of its own have used a processor since this was last asked: texts are cut in one.
+
+        How long they may is limited where they are made.
+        """
+        before, self._helpers_ticks = self._helpers_ticks, 0
+        with contextlib.suppress(OSError):
+            helpers = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text(encoding="ascii")
+            for helper in helpers.split():
+                _, *fields = _stat_of(int(helper))
+                self._helpers_ticks += sum(map(int, fields[_USER_TICKS : _USER_TICKS + 2]))
+        return self._helpers_ticks > before
+
     def _state(self) -> str:
-        try:
-            return Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            return ""
+        return _stat_of(self._process.pid or 0)[0]
+
+
+def _stat_of(pid: int) -> list[str]:
+    """Return what proc(5) says of a process from its state on; empty strings when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return [""]
 
 
 def _in_child(target: Target, order: Order, name: str, writer: Any) -> None:
