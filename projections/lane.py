@@ -78,7 +78,7 @@ _RETRIED_AT_ONCE = 10  # each may have some megabytes
 _MOST_FILLED_SECONDS = 60.0
 """After these, rests not counted, a rebuild keeps what it has; a worker that dies before begins anew."""
 _MAX_LINKS = 64
-_HUNG_SECONDS = 15.0
+_HUNG_SECONDS = 8.0
 """A batch that takes so much longer than it may is cancelled, and run in a child: its thread may go on for ever."""
 _READ_SECONDS = 1.2
 """For a window in a child, without what the database takes."""
