@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.pq import PipelineStatus
 
 
 class PipelineConnection(psycopg.AsyncConnection[Any]):
@@ -16,6 +17,11 @@ class PipelineConnection(psycopg.AsyncConnection[Any]):
     and some idle clients hold up all others. (`executemany` still adds one: it belongs into a transaction, whose end
     gives the session back.)
     """
+
+    @property
+    def is_in_pipeline(self) -> bool:
+        """Whether a pipeline was begun and not ended: one that was cancelled at its end may leave it so."""
+        return self._pipeline is not None or self.pgconn.pipeline_status != PipelineStatus.OFF
 
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[psycopg.AsyncPipeline]:

@@ -118,11 +118,13 @@ async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 def _require_open(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Refuse a connection that its other end has closed since it was used, without a round trip.
+    """Refuse a connection that its other end has closed since it was used, without a round trip; or a spoilt one.
 
     Raises:
-        OperationalError: it is closed; the pool goes on to the next one.
+        OperationalError: it is no good; the pool goes on to the next one.
     """
+    if isinstance(connection, PipelineConnection) and connection.is_in_pipeline:
+        raise psycopg.OperationalError("a pipeline of its last user has not ended")
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     while waiting.poll(0):  # nothing was asked, so there is a notice, or the end, maybe after the reason for it
