@@ -14,7 +14,7 @@ import httpx
 import structlog
 from pydantic import SecretStr
 
-from eventstore.background import end
+from eventstore.background import completed, end
 from varve.bootstrap import embedder
 from varve.child import AFTER_CRASH, FAILED, READY_FILE
 from varve.client import URL_FILE
@@ -117,7 +117,7 @@ class ChildProcess:
                 log.error("process.died", process=self._name, returncode=returncode, starts_again_in_seconds=pause)
                 await asyncio.sleep(pause)
         finally:
-            await self._stop()
+            await completed(self._stop())  # `end` cancels again after some seconds, and a hung one must be killed
 
     async def _start(self) -> None:
         self._ready_file.unlink(missing_ok=True)
