@@ -123,7 +123,7 @@ def _outermost(nodes: list[LexborNode]) -> list[LexborNode]:
 
 def _has_ancestor_in(node: LexborNode, known: set[int], clear: set[int]) -> bool:
     """Whether one of `known` is above; what was passed on the way is in it from then on, else in `clear`."""
-    passed = []
+    passed: list[int] = []
     above = node.parent
     while above is not None and above.mem_id not in clear:
         if above.mem_id in known:

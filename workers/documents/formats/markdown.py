@@ -29,10 +29,10 @@ _FRONT_MATTER = re.compile(r"---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
 _LONGEST_HEADING = 300
 _MOST_MARKS = 40
 _MARK = re.compile(r"[\[\]*_`<&\\]")
-# The signs with which a line opens lists and quotations, one in another. Possessive, and tried at a line's start only.
-_CONTAINERS = re.compile(r"^[ \t]*+(?:[-+*>][ \t]*+|\d{1,9}+[.)][ \t]*+)++", re.MULTILINE)
-_FREE_COST, _CHARACTERS_PER_COST = 20_000, 5
-"""Lines take the parser some 10 µs each, and so does each container that one opens: 2 s for a million characters."""
+# The signs with which a line opens lists and quotations, one in another, or a heading.
+_CONTAINERS = re.compile(r"^[ \t]*+(?:[-+*>#][ \t]*+|\d{1,9}+[.)][ \t]*+)++", re.MULTILINE)
+_FREE_COST, _CHARACTERS_PER_COST = 8_000, 8
+"""Lines take the parser some 10 µs each, and so does each container that one opens: 1 s for a million characters."""
 _TITLE_KEY = "title:"
 _QUOTES = ("'", '"')
 
@@ -96,7 +96,7 @@ def _parsed(body: str) -> Iterator[Outlined]:
         is_heading = kind is BlockKind.HEADING
         level = int(token.tag[1]) if is_heading else 0
         title = _words(parser, tokens[index + 1].content, references) if is_heading else ""
-        yield Outlined(kind, *token.map, level, title)
+        yield Outlined(kind, token.map[0], token.map[1], level, title)
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
