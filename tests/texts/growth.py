@@ -13,8 +13,7 @@ from tests.texts.shapes import Shape
 from tests.texts.steps import Step
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_SMALLEST = 4_000
-_MEASURABLE_SECONDS = 0.012
+_MEASURABLE_SECONDS = 0.02
 _MOST_GROWTH = 5.0  # of the time, where the text is four times as long
 _MOST_SECONDS_PER_MILLION = 3.0
 _FREE_SECONDS = 0.05
@@ -44,7 +43,7 @@ class Measured:
 
 def complaint(step: Step, shape: Shape) -> str | None:
     """Return what is wrong with the step for texts of this shape: the shortest that can be timed, and a quarter of it."""
-    size = min(_SMALLEST, step.most)
+    size = min(step.least, step.most)
     quarter = _measure(step, shape, size // 4)
     while True:
         whole = _measure(step, shape, size)

@@ -45,10 +45,12 @@ class Step:
     Attributes:
         run: returns the bytes of all that it makes of the text.
         most: in characters.
+        least: in characters, where less than that is not like more: a sample of the text is taken, say.
     """
 
     run: Callable[[str], int]
     most: int = MOST_CHARACTERS
+    least: int = 16_000
 
 
 def size_of(texts: Iterable[str]) -> int:
@@ -257,7 +259,7 @@ TEXT_STEPS: Mapping[str, Step] = {
     "decode": Step(_decoded),
     "decode of another encoding": Step(_legacy_decoded),
     "detect": Step(_detected),
-    "detect_language": Step(_language),
+    "detect_language": Step(_language, least=64_000),
     "choose_title": Step(_title),
     "chunk by words": Step(_chunks_by_words),
     "chunk by word pieces": Step(_chunks_by_word_pieces),

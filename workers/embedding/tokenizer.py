@@ -9,6 +9,9 @@ import tokenizers
 from workers.embedding.weights import model_folder
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 class WordPieceTokenizer:
     """The tokenizer of a model's `tokenizer.json`; safe in several threads."""
 
@@ -26,7 +29,11 @@ class WordPieceTokenizer:
 
     def spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Return the (start, end) character offsets of every token of `text`, special tokens left out."""
-        spans: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        try:
+            encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        except TypeError:  # half of a surrogate pair has no UTF-8
+            encoded = self._tokenizer.encode(_SURROGATE.sub("\ufffd", text), add_special_tokens=False)
+        spans: list[tuple[int, int]] = encoded.offsets
         return spans
 
 

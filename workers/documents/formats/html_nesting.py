@@ -4,6 +4,7 @@ import re
 from collections import Counter
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*+)")
+_LONGEST_ATTRIBUTES = 10_000  # of one tag; a picture may be in one, and is not read
 _NEVER_NEST = frozenset(
     [
         "a",
@@ -44,7 +45,10 @@ _DEEPEST_TABLE = 16
 
 
 def bounded(source: bytes | str) -> bytes | str:
-    """Return the page without the tags of elements that lie deeper than in any page that people wrote."""
+    """Return the page without the tags that lie deeper than in any page that people wrote, and without long attributes.
+
+    Of attributes, the parser compares each with all others of its tag.
+    """
     if isinstance(source, str):
         return _bounded(source)
     return _bounded(source.decode("latin-1")).encode("latin-1")  # tags are ASCII in every encoding that pages declare
@@ -52,19 +56,24 @@ def bounded(source: bytes | str) -> bytes | str:
 
 def _bounded(source: str) -> str:
     nesting = _Nesting()
-    parts, done = [], 0
+    parts: list[str] = []
+    done = 0
     for tag in _TAG.finditer(source):
+        if tag.start() < done:
+            continue
         name = tag.group(2).lower()
-        if name not in _NEVER_NEST and not (nesting.close(name) if tag.group(1) else nesting.open(name)):
-            parts.append(source[done : tag.start()])
+        stays = name in _NEVER_NEST or (nesting.close(name) if tag.group(1) else nesting.open(name))
+        is_long = source.find(">", tag.end(), tag.end() + _LONGEST_ATTRIBUTES) < 0
+        if is_long or not stays:
+            parts.append(source[done : tag.end() if stays else tag.start()])
             done = _end_of_tag(source, tag.end())
+            parts.append(">" if stays else "")
     return source if not parts else "".join([*parts, source[done:]])
 
 
 def _end_of_tag(source: str, start: int) -> int:
-    """Where the tag ends, or its name where it has attributes with brackets of their own: they are text then."""
-    end = source.find(">", start, start + 1_000)
-    return end + 1 if end >= 0 else start
+    end = source.find(">", start)
+    return end + 1 if end >= 0 else len(source)
 
 
 class _Nesting:

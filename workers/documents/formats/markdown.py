@@ -10,6 +10,7 @@ from markdown_it.token import Token
 from workers.documents.detection import MediaType
 from workers.documents.document import Block, BlockKind, ParsedDocument
 from workers.documents.formats.markdown_outline import Outlined, outline
+from workers.documents.formats.markdown_tables import table_without_cells
 from workers.documents.formats.plain_text import decode_clean
 from workers.documents.limits import ParserLimits
 from workers.documents.titles import choose_title
@@ -84,7 +85,9 @@ def _keeps_a_parser_busy(body: str) -> bool:
 
 def _parsed(body: str) -> Iterator[Outlined]:
     """Yield the outermost blocks as CommonMark has them."""
-    parser = MarkdownIt("commonmark").enable("table")
+    parser = MarkdownIt("commonmark")
+    parser.block.ruler.at("table", table_without_cells, {"alt": ["paragraph", "reference"]})
+    parser.enable("table")
     # Only headings are read for their words; links, emphasis and code of a long paragraph could take very long.
     parser.core.ruler.enableOnly(["normalize", "block"])
     references: dict[str, object] = {}
