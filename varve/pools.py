@@ -88,7 +88,10 @@ async def open_pool(
             pool.failure = None
             return connection
 
-    async def require_open(connection: psycopg.AsyncConnection[Any]) -> None:
+    async def require_open(connection: Connection) -> None:
+        if connection.is_in_pipeline:
+            connection.pgconn.finish()  # else the pool would lend it again and again
+            raise psycopg.OperationalError("a pipeline of its last user has not ended")
         try:
             _require_open(connection)
         except psycopg.OperationalError:
@@ -118,13 +121,11 @@ async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 def _require_open(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Refuse a connection that its other end has closed since it was used, without a round trip; or a spoilt one.
+    """Refuse a connection that its other end has closed since it was used, without a round trip.
 
     Raises:
-        OperationalError: it is no good; the pool goes on to the next one.
+        OperationalError: it is closed; the pool goes on to the next one.
     """
-    if isinstance(connection, PipelineConnection) and connection.is_in_pipeline:
-        raise psycopg.OperationalError("a pipeline of its last user has not ended")
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     while waiting.poll(0):  # nothing was asked, so there is a notice, or the end, maybe after the reason for it
