@@ -9,13 +9,14 @@ import pytest
 
 from commands.knowledge.link_entries import LinkKnowledgeEntries
 from commands.operations.as_of import AsOfPlan, BuildAsOf
-from commands.operations.projections import RebuildProjection, RetryParkedEvents, SkipParkedEvent
+from commands.operations.projections import RebuildProjection, SkipParkedEvent
 from domain.knowledge.entry import Link
 from domain.knowledge.events import KnowledgeEntryCreated, KnowledgeEntryLinked
 from domain.operations.errors import ProjectionNotFound
+from domain.operations.events import ParkedEventSkipped
 from eventstore.batch_appender import open_batch_appender
 from eventstore.event_voider import EventVoider
-from eventstore.mapper import EventTypes
+from eventstore.mapper import EventTypes, encode
 from eventstore.position import LogPosition
 from projections.definition import Projection
 from projections.knowledge.entry_list import KnowledgeEntryListView
@@ -155,16 +156,17 @@ async def test_events_of_a_type_that_was_taken_out_are_voided_one_after_another(
     assert await positions(admin, "listed") == {"acme": [1, 2, 6]}
 
 
-async def test_a_skip_that_was_asked_for_before_its_lanes_came_there_is_not_lost(settings, platform, admin, skip):
+async def test_a_skip_that_stands_in_the_log_before_its_lanes_come_there_is_not_lost(settings, platform, admin, skip):
     first, second = await append_unknown(admin), await append_unknown(admin)
+    request = ParkedEventSkipped(projection="listed", position=await token_of(admin, second), reason="of older code")
+    await append_unknown(admin, request.TOPIC, stream="skip-1", data=encode(request))
     await create(platform, "after")
     async with engine_of(settings, with_requests(Listed())):
         await until_standing(admin, first, ["listed", REQUESTS])
-        await skip("listed", second)
         await skip("listed", first)
         async with at_once():
             await until_caught_up(admin, ["listed"])
-    assert await positions(admin, "listed") == {"acme": [3]}
+    assert await positions(admin, "listed") == {"acme": [4]}
 
 
 async def test_code_that_knows_the_event_still_takes_the_lanes_over(settings, platform, admin):
@@ -286,8 +288,7 @@ async def test_to_skip_is_of_use_where_a_lane_stands_and_nowhere_else(settings, 
     assert not await stands_at(admin, "other_list", position)
 
 
-async def test_a_reactor_is_skipped_and_retried_and_nothing_else_of_it_is_asked_for(platform):
-    await send(platform, RetryParkedEvents(projection=REQUESTS), actors.OTTO_OPERATES)
+async def test_of_a_reactor_nothing_else_is_asked_for(platform):
     with pytest.raises(ProjectionNotFound):
         await send(platform, RebuildProjection(projection=REQUESTS), actors.OTTO_OPERATES)
 
