@@ -19,9 +19,6 @@ LEFT_OUT = """(exists (select from varve.voided v where v.position = {position})
 _IS_LEFT_OUT = f"select {LEFT_OUT.format(projection='%(projection)s::text', position='%(position)s::bigint')}"
 # Older code that takes a lane clears the topic alone.
 _IS_STANDING = "needs_topic is not null and needs_position is not null"
-_STANDS = f"""
-select exists (select from varve.leases where {_IS_STANDING} and projection = %s and needs_position = %s)
-"""
 _STANDING = f"""
 select projection, needs_position from varve.leases l where {_IS_STANDING}
   and not exists (select from varve.skipped s where s.projection = l.projection and s.position = l.needs_position)
@@ -38,8 +35,6 @@ _SKIP = """
 insert into varve.skipped (projection, position, skipped_by)
 values (%(projection)s, %(position)s, %(skipped_by)s) on conflict do nothing
 """
-
-
 # Of all lanes the one that stands furthest back: where it goes on, the others may stand at a later one.
 _STANDS_WHERE = f"""
 select needs_topic, needs_version, needs_position, count(distinct projection),
@@ -67,12 +62,6 @@ async def unknown_event(connection: Connection) -> str | None:
 async def is_left_out(connection: Connection, projection: str, position: int) -> bool:
     """Return whether an operator voided the event or skipped it, however late: it can't be applied in any case."""
     row = await (await connection.execute(_IS_LEFT_OUT, {"projection": projection, "position": position})).fetchone()
-    return row is not None and bool(row[0])
-
-
-async def stands_at(connection: Connection, projection: str, position: int) -> bool:
-    """Return whether a lane of `projection` stands at `position`, so that to skip the event there is of use."""
-    row = await (await connection.execute(_STANDS, (projection, position))).fetchone()
     return row is not None and bool(row[0])
 
 

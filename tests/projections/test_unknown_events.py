@@ -22,11 +22,11 @@ from projections.definition import Projection
 from projections.knowledge.entry_list import KnowledgeEntryListView
 from projections.operations.operator_requests import OperatorRequests
 from projections.registry import reactors, rebuildable
-from projections.unknown_events import stands_at, unknown_event
+from projections.unknown_events import unknown_event
 from tests.builders import actors
 from tests.builders.unknown_events import UNKNOWN, append_unknown, token_of
 from tests.projections.counting import Choosy, Listed, positions
-from tests.projections.engines import engine_of, lanes, until, until_caught_up, until_live
+from tests.projections.engines import engine_of, until, until_caught_up, until_live
 from tests.projections.sending import create, create_many, send
 from varve.bootstrap import event_types, open_platform
 
@@ -279,15 +279,6 @@ async def test_a_lane_that_an_older_worker_left_without_saying_where_is_looked_a
         await until_caught_up(admin, ["listed"])
 
 
-async def test_to_skip_is_of_use_where_a_lane_stands_and_nowhere_else(settings, platform, admin):
-    position = await append_unknown(admin)
-    async with engine_of(settings, [Listed()]):
-        await until_standing(admin, position, ["listed"])
-    assert await stands_at(admin, "listed", position)
-    assert not await stands_at(admin, "listed", position + 1)
-    assert not await stands_at(admin, "other_list", position)
-
-
 async def test_of_a_reactor_nothing_else_is_asked_for(platform):
     with pytest.raises(ProjectionNotFound):
         await send(platform, RebuildProjection(projection=REQUESTS), actors.OTTO_OPERATES)
@@ -315,4 +306,3 @@ async def test_the_event_is_named_to_operators_and_its_tenant_is_not(
     await until_caught_up(admin, EVERYTHING)
     assert (await otto.get("/health/ready")).json()["warnings"] == {}
     assert await unknown_event(admin) is None
-    assert all(lane["first_slot"] >= 0 for lane in await lanes(admin, VIEW))
