@@ -6,16 +6,14 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import structlog
 from eventsourcing import persistence as library
 
 from eventstore.datastore import Datastore
+from eventstore.fault_log import FAULTS
 from eventstore.wake import CHANNEL
 
 if TYPE_CHECKING:
     from eventstore.recorders import VarveApplicationRecorder
-
-log = structlog.get_logger()
 
 _STOP_SECONDS = 0.1
 _POLL_SECONDS = 1.0
@@ -42,7 +40,7 @@ class WakeThread:
                     connection.execute(f"listen {CHANNEL}")
                     self._wake_by(connection)
             except psycopg.Error as error:
-                log.warning("wake.listener_lost", channel=CHANNEL, error=str(error))
+                FAULTS.note("wake.listener_lost", error, channel=CHANNEL)
                 self._is_due.set()
                 sleep(_POLL_SECONDS)
 

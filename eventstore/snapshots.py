@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from domain.shared.aggregates import AggregateType
 from domain.shared.events import Event
 from eventstore.errors import EventStoreError
+from eventstore.fault_log import FAULTS
 from eventstore.mapper import VersionedStoredEvent, canonical_json, encode
 from eventstore.records import StreamEvent
 
@@ -224,8 +225,10 @@ class SnapshotTaker:
             stored = encode_snapshot(aggregate_type, snapshot)
             async with self._pool.connection() as connection:
                 await connection.execute(SAVE_SNAPSHOT, snapshot_parameters(tenant, stored), prepare=True)
-        except (UnusableSnapshot, psycopg.Error) as error:
+        except UnusableSnapshot as error:
             log.warning("snapshot.not_taken", tenant=tenant, stream=snapshot.originator_id, error=str(error))
+        except psycopg.Error as error:
+            FAULTS.note("snapshot.not_taken", error, tenant=tenant, stream=snapshot.originator_id)
         else:
             tail.snapshot_bytes = len(stored.state)
             log.debug("snapshot.taken", stream=snapshot.originator_id, version=snapshot.originator_version)

@@ -59,6 +59,7 @@ from projections.metrics import batch_duration, batch_events
 from projections.parking import Aside, Parked, note_failed_again, park, parked, remove, skipped
 from projections.rebuilds import end_when_caught_up, pause
 from projections.shared_log import SharedLog, SharedWindow
+from projections.suspects import passes
 from projections.unknown_events import is_left_out
 
 log = structlog.get_logger()
@@ -162,6 +163,8 @@ class Lane:
         self._failures: dict[int, Aside] = {}
         """What has failed by itself since the lane began, by position."""
         self._parked_in_a_row = 0
+        self._window: Sequence[RecordedEvent] = ()
+        """The events of the window that is being applied."""
 
     def wake(self) -> None:
         self._wake.set()
@@ -295,6 +298,7 @@ class Lane:
         if window.scanned_to == self._position:
             return False
         taken = window.taken_by(self._projection, self._slots)
+        self._window = taken
         *batches, last = _batches(self._projection, [event for event in taken if event.position not in self._skipped])
         courtesy = Courtesy(self._helpers) if self._is_building and self._projection.IS_HEAVY else None
         for batch in batches:
@@ -455,7 +459,7 @@ class Lane:
                 await self._apply(ready, error.ready_to)
             raise
         except Exception as error:
-            if not _is_of_the_fold(error) or not free:
+            if not free or not await self._is_of(free, error):
                 raise
             failure = error
         else:
@@ -468,6 +472,17 @@ class Lane:
         else:
             await self._note_poison(free[0].tenant, free[0].position, self._projection.partition(free[0]), failure)
             await self._apply(events, to)
+
+    async def _is_of(self, events: Sequence[RecordedEvent], error: Exception) -> bool:
+        """Whether one of `events` is wrong, or is too much for a server that applies others."""
+        if _is_of_the_fold(error) or not fault_of(error).may_be_of_one:
+            return _is_of_the_fold(error)
+        if len(events) > 1:
+            return True
+        partition, position = self._projection.partition(events[0]), events[0].position
+        beside = [each for each in self._window if each.position > position]
+        beside = [each for each in beside if self._projection.partition(each) not in self._blocked | {partition}]
+        return await passes(self._pool, self._projection, self._lease.tables, beside)
 
     def _has_applied(self, free: Sequence[RecordedEvent], aside: Sequence[Aside], to: int) -> None:
         if free:
@@ -618,7 +633,7 @@ class Lane:
                 try:
                     await self._write_parked(position, event)
                 except Exception as error:
-                    if not _is_of_the_fold(error):
+                    if not (_is_of_the_fold(error) or fault_of(error).may_be_of_one):
                         raise
                     await self._note_retry(partition, position, _name_of(error), _stack_of(error))
                     return

@@ -7,13 +7,14 @@ that compares: nobody waits for lanes to be at one position by chance, and the l
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psycopg
 import structlog
 from psycopg.rows import args_row
 
+from eventstore.faults import meaning_of
 from eventstore.log_filter import LogFilter
 from eventstore.records import RecordedEvent
 from eventstore.slots import slot_of
+from eventstore.sqlstates import Meaning
 from projections.definition import Connection, Generation, Projection
 from projections.layout import Span
 from projections.leases import LaneLease
@@ -115,9 +116,9 @@ async def level(
         raise NotFoldedError
     try:
         await _fold_up_to(connection, projection, lease, shared_log, stopped_at, spans)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise
     except Exception as error:
+        if meaning_of(error) is not Meaning.OF_THE_EVENT:
+            raise
         raise NotFoldedError from error
     return Level(lease.tables, live, lowest, lease.only_tenant)
 

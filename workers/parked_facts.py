@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-import structlog
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -13,9 +12,8 @@ from commands.bus import CommandBus
 from commands.message import CommandRequest
 from commands.operations.park_event import NoteParkedEvent
 from domain.shared.access import system_actor
+from eventstore.fault_log import FAULTS
 from eventstore.position import LogPosition
-
-log = structlog.get_logger()
 
 _PAUSE_SECONDS = 5.0
 _FACTS = UUID("0f6ad5a1-8a0c-5d38-9d5c-3f5f0b0c7e11")
@@ -55,7 +53,7 @@ class ParkedFacts:
             try:
                 await self.tell_once()
             except Exception as error:  # noqa: BLE001 - what is not told now is told later; nothing else may end
-                log.warning("parked_facts.failed", error=str(error))
+                FAULTS.note("parked_facts.failed", error)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def tell_once(self) -> None:

@@ -96,6 +96,18 @@ async def test_what_is_of_the_event_is_parked_and_nothing_else(settings, admin):
         assert await counts(admin, each.NAME) == {"acme": 3}
 
 
+@pytest.mark.parametrize("state", ["53200", "53400", "XX000"])
+async def test_one_event_that_is_too_much_for_the_server_is_parked_where_others_pass(settings, admin, state):
+    projection = raising(state)
+    async with open_platform(settings) as platform, engine_of(settings, [projection]):
+        await until_caught_up(admin, [projection.NAME])
+        await create(platform, "poison")
+        await create_many(platform, 3)
+        await until_caught_up(admin, [projection.NAME])
+    assert list(await parked(admin)) == [projection.NAME]
+    assert await counts(admin, projection.NAME) == {"acme": 3}
+
+
 async def test_what_passes_is_tried_again_and_parks_nothing(settings, admin):
     projections = [raising(state, times=2) for state in PASSING]
     names = [each.NAME for each in projections]
