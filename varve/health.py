@@ -9,6 +9,7 @@ import psycopg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from eventstore.background import end
 from eventstore.fault_log import FAULTS
 from eventstore.faults import DependencyError, Fault, fault_of
 from eventstore.sqlstates import CANNOT_STORE, OPERATOR
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 _STORAGE_SECONDS = 60.0
 """For so long after a failure to store something, and nothing stored since, this process is not ready."""
-_CONNECT_SECONDS = 2
+_CONNECT_SECONDS = 5
 _ANSWERS = "select varve.head(), pg_is_in_recovery()"
 _FAILING = "select distinct error from varve.leases where failures > 0"
 _STATE = re.compile(r"\((\w{5})\)$")
@@ -37,6 +38,7 @@ class PostgresHealth:
     def __init__(self, settings: Settings) -> None:
         self._url, self._options = connecting(settings, "varve_reader")
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._opening: asyncio.Task[psycopg.AsyncConnection[Any]] | None = None
         self._turn = asyncio.Lock()
 
     async def answers(self) -> None:
@@ -65,6 +67,11 @@ class PostgresHealth:
 
     async def close(self) -> None:
         """Close the connection; the next question opens another."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            await end(opening)
+            if not opening.cancelled() and opening.exception() is None:
+                await opening.result().close()
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -86,17 +93,28 @@ class PostgresHealth:
     async def _with_connection(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
         async with self._turn:
             try:
-                if self._connection is None or self._connection.closed:
-                    self._connection = await psycopg.AsyncConnection.connect(
-                        self._url, autocommit=True, connect_timeout=_CONNECT_SECONDS, **self._options
-                    )
-                return await work(self._connection)
+                return await work(await self._opened())
             except psycopg.Error as error:
                 await self.close()
                 raise NotReady(fault_of(error), str(error)) from error
-            except BaseException:  # it may be in the middle of something
-                await self.close()
+            except BaseException:
+                if self._connection is not None:  # it may be in the middle of something
+                    await self.close()
                 raise
+
+    async def _opened(self) -> psycopg.AsyncConnection[Any]:
+        """Return the connection; one that takes longer to open than a question may is there for the next question."""
+        if self._connection is None or self._connection.closed:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._connect(), name="health connection")
+            self._connection = await asyncio.shield(self._opening)
+            self._opening = None
+        return self._connection
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(
+            self._url, autocommit=True, connect_timeout=_CONNECT_SECONDS, **self._options
+        )
 
 
 async def redis_answers(client: Redis) -> None:

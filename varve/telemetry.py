@@ -40,6 +40,8 @@ def set_up(settings: Settings, service: str, stream: TextIO | None = None) -> Tr
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=max(level, logging.WARNING), stream=stream or sys.stderr, force=True)
+    # A line for each attempt to connect; varve/pools.py says so once a minute.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     processors: list[SpanProcessor] = []
     if settings.otlp_endpoint is not None:
         processors.append(BatchSpanProcessor(OTLPSpanExporter(endpoint=signal_url(settings.otlp_endpoint, "traces"))))

@@ -1,5 +1,6 @@
 """Each meaning of a SQLSTATE that a fold meets: passing, of the event, the operator's to mend."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -94,6 +95,25 @@ async def test_what_is_of_the_event_is_parked_and_nothing_else(settings, admin):
     }
     for each in projections:
         assert await counts(admin, each.NAME) == {"acme": 3}
+
+
+async def test_a_heartbeat_that_can_t_be_written_is_no_lost_database_and_one_line(settings, admin):
+    projection = raising("P0001", times=0)
+
+    await admin.execute(
+        "create function refuse() returns trigger language plpgsql as"
+        " $$ begin raise exception 'it is so' using errcode = '53100'; end $$"
+    )
+    with capture_logs() as logs:
+        async with open_platform(settings) as platform, engine_of(settings, [projection]):
+            await until_caught_up(admin, [projection.NAME])
+            await admin.execute("create trigger refuse before update on varve.workers execute function refuse()")
+            await asyncio.sleep(4)
+            await admin.execute("drop trigger refuse on varve.workers")
+            await create(platform)
+            await until_caught_up(admin, [projection.NAME])
+    told = [(line["event"], line["fault"]) for line in logs if "fault" in line]
+    assert told == [("engine.failed", "disk_full")]
 
 
 @pytest.mark.parametrize("state", ["53200", "53400", "XX000"])

@@ -111,10 +111,9 @@ async def test_a_hundred_readers_of_a_held_model_wait_once_and_delay_no_others(
                 assert int(answer.headers["Retry-After"]) >= 1
                 assert seconds < 2.5 * LIMIT
             first = len(waiting.seen)
-            assert (await ann.get(entry.url)).status_code == 200, "cached answers are given all the same"
             again = [await timed(ann.get(ENTRIES, params={"text": f"clay {number}"})) for number in range(10)]
             assert {answer.status_code for _, answer in again} == {503}
-            assert sum(seconds for seconds, _ in again) < USUAL, "none of them waits any more, but for a probe"
+            assert sum(seconds for seconds, _ in again) < LIMIT, "none of them waits any more, but for a probe"
         for answers in others:
             assert {status for _, status in answers} == {200}
             assert max(seconds for seconds, _ in answers) < LIMIT
