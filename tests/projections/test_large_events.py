@@ -30,19 +30,19 @@ from workers.documents.document import Block, BlockKind, ParsedDocument
 NAMES = [KnowledgeEntryListView.NAME, SearchTextLeg.NAME, SearchVectorLeg.NAME]
 DOCUMENT_CHARACTERS = 2_000_000
 LONGEST_STALL = 1.0
-SECONDS = 120
+SECONDS = 300
 SOON = 10.0
 
 
 def text_of(seed: int, characters: int) -> str:
     """A text with many different words, some of them Chinese characters."""
     chosen = random.Random(seed)  # noqa: S311 - a text, not a secret
-    words = ["".join(chosen.choices("abcdefghij", k=4)) for _ in range(3_000)] + ["冰", "川", "沉积。"] * 100
-    return " ".join(chosen.choices(words, k=characters // 3))[:characters]
+    words = ["".join(chosen.choices("abcdefghij", k=9)) for _ in range(3_000)] + ["冰", "川", "沉积。"] * 100
+    return " ".join(chosen.choices(words, k=characters // 6))[:characters]
 
 
 LARGEST = text_of(1, MAX_DESCRIPTION)
-BATCH = [text_of(2 + number, MAX_DESCRIPTION // 4) for number in range(6)]
+BATCH = [text_of(2 + number, MAX_DESCRIPTION // 4) for number in range(3)]
 DOCUMENT = text_of(9, DOCUMENT_CHARACTERS)
 
 
