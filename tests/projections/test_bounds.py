@@ -102,7 +102,7 @@ async def test_a_fill_ends_at_so_many_bytes_of_wide_rows_and_of_narrow_ones():
             if await room.is_used_up_by([row_of(data)]):
                 break
         assert bulk.size in rows
-        assert await bulk.octets() < 26_000_000
+        assert await bulk.octets() < 32_000_000  # what was checked as UTF-8 keeps that form, too
 
 
 async def test_rows_that_are_replaced_take_no_room():

@@ -100,6 +100,19 @@ async def fences(admin) -> set[tuple[str, int, int]]:
     return {(each["projection"], each["first_slot"], each["fence"]) for each in held}
 
 
+COUNTED = """
+with counted as (
+    select p.tenant, p.term, count(*)::integer as chunks from {table}_postings p group by p.tenant, p.term
+)
+select (select count(*) from counted c full join {table}_terms t using (tenant, term)
+        where c.chunks is distinct from t.chunks),
+       (select sum(cardinality(terms)) from {table}_chunks) - (select count(*) from {table}_postings),
+       (select count(*) from {table}_chunks) - (select sum(chunks) from {table}_stats),
+       (select sum(length) from {table}_chunks) - (select sum(total_length) from {table}_stats)
+"""
+"""How far postings and counters are from what the chunks say."""
+
+
 async def until_held_by(owner: str, admin) -> None:
     async def are_held() -> bool:
         return {each["owner"] for each in await lanes(admin, *NAMES)} == {owner}
@@ -152,3 +165,11 @@ async def test_the_largest_that_is_sent_costs_no_lease_and_holds_up_nobody(
     assert after - rebuilt == {each for each in before if each[0] != SearchTextLeg.NAME}
     assert {fence for _, _, fence in rebuilt} == {1}
     assert (await (await admin.execute("select count(*) from varve.parked")).fetchone()) == (0,)
+    cursor = await admin.execute(COUNTED.format(table="read_models.search_text_2"))
+    assert await cursor.fetchone() == (0, 0, 0, 0)
+    cursor = await admin.execute(
+        "select (select count(*) from read_models.search_text_2_chunks),"
+        " (select count(*) from read_models.search_vector_1_vectors)"
+    )
+    text_chunks, vectors = await cursor.fetchone()
+    assert text_chunks == vectors > content.chunk_count
