@@ -2,7 +2,8 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 from uuid import UUID
@@ -13,6 +14,8 @@ from domain.shared.events import Event
 from eventstore.records import RecordedEvent
 
 Connection = psycopg.AsyncConnection[Any]
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+"""Lends a connection."""
 _SCHEMA = "read_models"
 _SCHEMA_AS_OF = "as_of"
 Purpose = Literal["swap", "hold", "verify", "repair", "as_of"]
@@ -152,7 +155,16 @@ class Projection(ABC):
 
         Raises:
             NotReadyError: it is still being made.
+            BatchTooLargeError: the events touch too much for one transaction.
         """
+
+    async def work_out(self, generation: Generation, prepared: Any, connect: Connect) -> Any:
+        """Return what `apply` is given, made of what `prepare` returned: what takes seconds, with no connection held.
+
+        Raises:
+            NotReadyError, BatchTooLargeError: as for `prepare`.
+        """
+        return prepared
 
     @abstractmethod
     async def apply(

@@ -12,7 +12,7 @@ from eventstore.voiding import EventVoided
 from projections.definition import Bulk, Connection, Generation, Projection
 from projections.filling import octets_of
 from projections.rows import Gone, Key, KeyedRows, fold_into, in_order, many_in_order, write_rows
-from projections.slices import sorted_in_turns
+from projections.slices import in_turns, sliced, sorted_in_turns
 
 R = TypeVar("R")
 
@@ -133,5 +133,7 @@ class _KeyedBulk(Bulk, Generic[R]):
 
 async def _flat(following: Following[R], rows: Iterable[R]) -> list[Mapping[str, Any]]:
     """Return what follows from `rows`, in the order of its columns: that of the primary key, if they begin with it."""
-    flat = [each for row in rows for each in following.rows(row)]
+    flat: list[Mapping[str, Any]] = []
+    async for some in in_turns(sliced(rows, lambda _: 0)):
+        flat += [each for row in some for each in following.rows(row)]
     return await sorted_in_turns(flat, itemgetter(*following.columns))

@@ -544,7 +544,8 @@ class Lane:
         if not events:
             return None
         async with self._pool.connection() as connection:
-            return await self._projection.prepare(connection, self._lease.tables, events)
+            prepared = await self._projection.prepare(connection, self._lease.tables, events)
+        return await self._projection.work_out(self._lease.tables, prepared, self._pool.connection)
 
     async def _note_poison(self, tenant: str, position: int, partition: str, error: Exception) -> None:
         """Wait before an event that failed by itself is tried again, or have it parked.

@@ -4,6 +4,7 @@ Its own lanes stop at a common position. From there, what the live lanes have be
 that compares: nobody waits for lanes to be at one position by chance, and the live ones go on.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from eventstore.log_filter import LogFilter
 from eventstore.records import RecordedEvent
 from eventstore.slots import slot_of
 from eventstore.sqlstates import Meaning
-from projections.definition import Connection, Generation, Projection
+from projections.definition import BatchTooLargeError, Connection, Generation, Projection
 from projections.layout import Span
 from projections.leases import LaneLease
 from projections.parking import Aside, park, parked, skipped
@@ -171,6 +172,18 @@ async def _fold(
         if (partition := projection.partition(event)) in blocked
     ]
     if free:
-        prepared = await projection.prepare(connection, lease.tables, free)
-        await projection.apply(connection, lease.tables, free, prepared)
+        await _apply(connection, projection, lease, free)
     await park(connection, lease, aside)
+
+
+async def _apply(
+    connection: Connection, projection: Projection, lease: LaneLease, events: Sequence[RecordedEvent]
+) -> None:
+    try:
+        read = await projection.prepare(connection, lease.tables, events)
+        prepared = await projection.work_out(lease.tables, read, lambda: contextlib.nullcontext(connection))
+        await projection.apply(connection, lease.tables, events, prepared)
+    except BatchTooLargeError:  # nothing was written: it is known beforehand
+        half = len(events) // 2
+        await _apply(connection, projection, lease, events[:half])
+        await _apply(connection, projection, lease, events[half:])

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -78,10 +78,10 @@ class SourceReader:
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
 
-    async def changes(
+    async def changed(
         self, connection: Connection, tables: Mapping[str, str], chunks: str, events: Sequence[RecordedEvent]
     ) -> SourceChanges:
-        """Return what `events` make of the table `sources` of `tables`, and of that with the name `chunks`.
+        """Return what `events` make of the sources in `tables`, and of the `chunks` there, with nothing cut yet.
 
         Raises:
             BatchTooLargeError: it is too much for one transaction, and of several sources.
@@ -90,9 +90,13 @@ class SourceReader:
         searched = [key for key, source in sources.items() if source.is_active]
         removed = await _stretches(connection, tables[chunks], searched) if searched else []
         fold_into(sources, events, key=source_key, step=fold)
-        active = [sources[key] for key in in_order(sources) if sources[key].is_active]
-        _require_bounded(active, removed)
-        return SourceChanges({key: sources[key] for key in in_order(sources)}, await self._chunks_of(active), removed)
+        _require_bounded([source for source in sources.values() if source.is_active], removed)
+        return SourceChanges({key: sources[key] for key in in_order(sources)}, (), removed)
+
+    async def cut(self, changed: SourceChanges) -> SourceChanges:
+        """Return `changed` with its chunks; it needs no connection, and may take long."""
+        active = [source for source in changed.sources.values() if source.is_active]
+        return replace(changed, chunks=await self._chunks_of(active))
 
     async def _chunks_of(self, active: Sequence[Source]) -> list[Chunk]:
         entries = [source for source in active if source.content_sha256 is None]

@@ -9,7 +9,7 @@ from domain.shared.events import Event
 from domain.shared.terms import TermCounts
 from domain.shared.text import Analyzer
 from eventstore.records import RecordedEvent
-from projections.definition import Connection, Generation, Projection
+from projections.definition import Connect, Connection, Generation, Projection
 from projections.search.source_rows import SEARCHED_EVENTS, SOURCES, SOURCES_DDL
 from projections.search.sources import (
     Chunk,
@@ -62,8 +62,11 @@ class SearchTextLeg(Projection):
 
     async def prepare(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
-    ) -> _Prepared:
-        changes = await self._sources.changes(connection, generation.tables(self.TABLES), "chunks", events)
+    ) -> SourceChanges:
+        return await self._sources.changed(connection, generation.tables(self.TABLES), "chunks", events)
+
+    async def work_out(self, generation: Generation, prepared: SourceChanges, connect: Connect) -> _Prepared:
+        changes = await self._sources.cut(prepared)
         counts: list[TermCounts] = []
         async for some in slices_of(changes.chunks):
             counts += await self._texts.terms([chunk.indexed_text for chunk in some])

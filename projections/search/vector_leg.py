@@ -8,7 +8,7 @@ from typing import ClassVar
 from domain.shared.events import Event
 from domain.shared.text import EmbeddingModel
 from eventstore.records import RecordedEvent
-from projections.definition import Connection, Generation, NotReadyError, Projection
+from projections.definition import Connect, Connection, Generation, NotReadyError, Projection
 from projections.search.source_rows import SEARCHED_EVENTS, SOURCES, SOURCES_DDL
 from projections.search.sources import (
     Chunk,
@@ -78,24 +78,30 @@ class SearchVectorLeg(Projection):
 
     async def prepare(
         self, connection: Connection, generation: Generation, events: Sequence[RecordedEvent]
-    ) -> SourceChanges:
-        waiting = _of(events, generation)
-        looked = self._waiting.pop(waiting, None)
-        if looked is None:
-            changes = await self._sources.changes(connection, generation.tables(self.TABLES), "vectors", events)
-            looked = _Looked(changes, sorted(changes.chunks, key=lambda chunk: chunk.source.event_position))
-        missing_from = await self._first_missing(connection, looked)
+    ) -> "_Looked":
+        batch = generation, tuple(event.position for event in events)
+        if (looked := self._waiting.pop(batch, None)) is not None:
+            return looked
+        changed = await self._sources.changed(connection, generation.tables(self.TABLES), "vectors", events)
+        return _Looked(batch, changed)
+
+    async def work_out(self, generation: Generation, prepared: "_Looked", connect: Connect) -> SourceChanges:
+        if prepared.chunks is None:
+            prepared.changes = await self._sources.cut(prepared.changes)
+            prepared.chunks = sorted(prepared.changes.chunks, key=lambda chunk: chunk.source.event_position)
+        async with connect() as connection:
+            missing_from = await self._first_missing(connection, prepared, prepared.chunks)
         if missing_from is not None:
             self._wake_embedder()
-            self._keep(waiting, looked)
+            self._keep(prepared)
             raise NotReadyError("passages wait for their vectors", ready_to=missing_from - 1)
-        return looked.changes
+        return prepared.changes
 
-    async def _first_missing(self, connection: Connection, looked: "_Looked") -> int | None:
+    async def _first_missing(self, connection: Connection, looked: "_Looked", chunks: Sequence[Chunk]) -> int | None:
         """Ask for vectors that are not there, of some passages ahead; return the first event that lacks one."""
         first: int | None = None
         slices_that_wait = 0
-        async for some in slices_of(looked.chunks[looked.ready :]):
+        async for some in slices_of(chunks[looked.ready :]):
             keys = [(chunk.source.tenant, chunk.content_hash) for chunk in some]
             missing = await self._missing(connection, some, keys)
             if missing and first is None:
@@ -120,10 +126,10 @@ class SearchVectorLeg(Projection):
         }
         return set(await (await connection.execute(_REQUEST, parameters)).fetchall())
 
-    def _keep(self, waiting: "_Batch", looked: "_Looked") -> None:
+    def _keep(self, looked: "_Looked") -> None:
         """Keep what a large batch was found to change: to cut it once more at each look takes longer than to embed."""
-        if len(looked.chunks) > _LARGE:
-            self._waiting[waiting] = looked
+        if len(looked.changes.chunks) > _LARGE:
+            self._waiting[looked.batch] = looked
         while len(self._waiting) > self.LANES:
             del self._waiting[next(iter(self._waiting))]
 
@@ -150,22 +156,20 @@ class SearchVectorLeg(Projection):
 _Batch = tuple[Generation, tuple[int, ...]]
 
 
-def _of(events: Sequence[RecordedEvent], generation: Generation) -> _Batch:
-    return generation, tuple(event.position for event in events)
-
-
 @dataclass(slots=True)
 class _Looked:
     """What a batch changes, and how far its vectors are known to be there.
 
     Attributes:
-        changes: what it changes.
-        chunks: its chunks in the order of their events.
-        ready: of how many, from the first, the vectors are there.
+        batch: the generation, and the positions of the events.
+        changes: what they change.
+        chunks: the chunks of that in the order of their events, once they are cut.
+        ready: of how many of them, from the first, the vectors are there.
     """
 
+    batch: _Batch
     changes: SourceChanges
-    chunks: Sequence[Chunk]
+    chunks: Sequence[Chunk] | None = None
     ready: int = 0
 
 

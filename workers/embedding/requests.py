@@ -16,6 +16,7 @@ from eventstore.background import until_set
 from eventstore.fault_log import FAULTS
 from eventstore.faults import fault_of
 from eventstore.wake import READY_CHANNEL
+from projections.slices import in_turns, sliced
 
 log = structlog.get_logger()
 
@@ -93,15 +94,17 @@ class EmbeddingRequests:
         except BaseException:
             await self._give_back(model, rows)
             raise
-        parameters = {
-            "model": model,
-            "tenants": [tenant for tenant, _, _ in rows],
-            "hashes": [content_hash for _, content_hash, _ in rows],
-            "vectors": [_text_of(vector) for vector in vectors],
-        }
+        embedded = [(tenant, each, _text_of(vector)) for (tenant, each, _), vector in zip(rows, vectors, strict=True)]
         async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute(_STORE, parameters)
-            await connection.execute(_DONE, parameters)
+            async for some in in_turns(sliced(embedded, lambda each: len(each[2]))):
+                parameters = {
+                    "model": model,
+                    "tenants": [tenant for tenant, _, _ in some],
+                    "hashes": [content_hash for _, content_hash, _ in some],
+                    "vectors": [vector for _, _, vector in some],
+                }
+                await connection.execute(_STORE, parameters)
+                await connection.execute(_DONE, parameters)
             await connection.execute("select pg_notify(%s, '')", (READY_CHANNEL,))  # wakes the vector leg
         log.info("embedding.stored", passages=len(rows))
         return True
