@@ -29,6 +29,7 @@ _LONG_OCTETS = 100_000
 TOGETHER = 32
 """Texts that are asked for at once, at the most: others' get their turn in between."""
 _TOGETHER_OCTETS = 60_000
+_BYTES_OF_A_STORED_CHARACTER = 4  # the text, and its passages with what is embedded of them
 _IDLE_SECONDS = 60.0
 _LONE_DEATHS = 2
 _KEPT_FAILURES = 100
@@ -114,7 +115,7 @@ class TextProcesses:
         """Return the passages of a `DocumentContent` that lies at `path` as JSON; raises as `passages`."""
         location = orjson.dumps(str(path.absolute()))  # noqa: ASYNC240 - no file is touched
         size = (await asyncio.to_thread(path.stat)).st_size
-        return await self._whole("stored", lambda: [location], size, load_passages)
+        return await self._whole("stored", lambda: [location], size // _BYTES_OF_A_STORED_CHARACTER, load_passages)
 
     async def store_content(
         self, document: ParsedDocument, title: str, store: Callable[[AsyncIterator[bytes]], Awaitable[T]]
