@@ -12,33 +12,44 @@ MAX_DESCRIPTION = 1_000_000
 MAX_TAGS = 50
 MAX_ATTRIBUTES_BYTES = 65_536
 MAX_ATTRIBUTES_DEPTH = 32
+_MOST_VALUES = MAX_ATTRIBUTES_BYTES // 3 + 16
+"""Each takes three bytes or more, with the comma and the space after it."""
+_TOO_LARGE = f"must not take more than {MAX_ATTRIBUTES_BYTES} bytes as JSON"
 _SMALLEST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**63 - 1
 
 
 def _storable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     pending: list[tuple[JsonValue, int]] = [(value, 1)]
+    values = 0
     while pending:
         item, depth = pending.pop()
+        values += 1
         if depth > MAX_ATTRIBUTES_DEPTH:
             raise ValueError(f"must not be nested more than {MAX_ATTRIBUTES_DEPTH} deep")
-        match item:
-            case str():
-                storable(item)
-            case dict():
-                pending.extend((each, depth + 1) for pair in item.items() for each in pair)
-            case list():
-                pending.extend((each, depth + 1) for each in item)
-            case bool() | None:
-                pass
-            case int() if not _SMALLEST_INTEGER <= item <= _LARGEST_INTEGER:
-                raise ValueError("must not contain integers of more than 64 bits; send them as text")
-            case float() if not math.isfinite(item):
-                raise ValueError("must not contain numbers that are infinite or no numbers; JSON has none")
-            case _:
-                pass
+        if isinstance(item, dict | list):
+            if values + len(pending) + len(item) > _MOST_VALUES:
+                raise ValueError(_TOO_LARGE)  # without a look at each
+            parts = (each for pair in item.items() for each in pair) if isinstance(item, dict) else item
+            pending.extend([(each, depth + 1) for each in parts])
+        else:
+            _require_storable(item)
     if len(json.dumps(value).encode()) > MAX_ATTRIBUTES_BYTES:
-        raise ValueError(f"must not take more than {MAX_ATTRIBUTES_BYTES} bytes as JSON")
+        raise ValueError(_TOO_LARGE)
     return value
+
+
+def _require_storable(item: str | float | bool | None) -> None:  # noqa: FBT001 - any value of JSON without parts
+    match item:
+        case str():
+            storable(item)
+        case bool() | None:
+            pass
+        case int() if not _SMALLEST_INTEGER <= item <= _LARGEST_INTEGER:
+            raise ValueError("must not contain integers of more than 64 bits; send them as text")
+        case float() if not math.isfinite(item):
+            raise ValueError("must not contain numbers that are infinite or no numbers; JSON has none")
+        case _:
+            pass
 
 
 def _unique_tags(tags: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,10 +1,14 @@
+import time
+
 import pytest
+from pydantic import ValidationError
 
 from domain.knowledge.entry import (
     ENTRY,
     MAX_LINKS,
     EntryChanges,
     Link,
+    NewEntry,
     decide_create,
     decide_delete,
     decide_link,
@@ -233,3 +237,16 @@ class TestChanges:
     def test_only_the_category_may_be_cleared(self, field):
         with pytest.raises(ValueError, match=f"{field} can't be null"):
             EntryChanges.model_validate({field: None})
+
+
+@pytest.mark.parametrize("value", [[1] * 21_840, [""] * 16_000, [[]] * 16_000, {"": [{"": 1}] * 7_000}], ids=range(4))
+def test_as_many_small_attributes_as_fit_are_accepted(value):
+    attributes = {"a": value}
+    assert NewEntry(name="a", attributes=attributes).attributes == attributes
+
+
+def test_far_too_many_attributes_are_refused_without_a_look_at_each():
+    started = time.thread_time()
+    with pytest.raises(ValidationError, match="65536 bytes"):
+        NewEntry(name="a", attributes={"a": [1] * 200_000})
+    assert time.thread_time() - started < 0.05
