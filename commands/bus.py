@@ -180,7 +180,7 @@ class CommandBus:
         events = tuple(
             event
             for stream in decision.streams
-            for event in stream_events(stream.stream, stream.version, stream.events)
+            for event in stream_events(stream.stream, stream.version, stream.events, stream.tags)
         )
         outcome: JsonObject = {
             "aggregate_id": None if decision.aggregate_id is None else str(decision.aggregate_id),

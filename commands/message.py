@@ -73,11 +73,12 @@ class CommandAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StreamDecision:
-    """New events for one stream, decided at its version `version`."""
+    """New events for one stream, decided at its version `version`; `tags` are what boundaries find them by."""
 
     stream: str
     version: int
     events: Sequence[Event]
+    tags: tuple[str, ...] = ()
 
 
 def _unexpected(stream: str) -> DomainError:

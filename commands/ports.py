@@ -10,23 +10,22 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.operations.projection import ProjectionState
-from eventstore.records import Boundary
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A projection's state after every request in the log; `boundary` is crossed when another request comes."""
+    """A projection's state after every request in the log up to the position `head`."""
 
     state: ProjectionState
-    boundary: Boundary
+    head: int
 
 
 @dataclass(frozen=True, slots=True)
 class FoundAsOf:
-    """Whether something of an id is built or being built, after every request in the log."""
+    """Whether something of an id is built or being built, after every request in the log up to `head`."""
 
     is_there: bool
-    boundary: Boundary
+    head: int
 
 
 @dataclass(frozen=True, slots=True)

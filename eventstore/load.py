@@ -138,6 +138,8 @@ def fold(aggregate_type: AggregateType[S], state: S | None, events: Iterable[Str
     return state
 
 
-def stream_events(stream: str, version: int, events: Iterable[Event]) -> tuple[StreamEvent, ...]:
-    """Number `events` as the ones that follow `version` in `stream`."""
-    return tuple(StreamEvent(stream, version + offset, event) for offset, event in enumerate(events, start=1))
+def stream_events(
+    stream: str, version: int, events: Iterable[Event], tags: tuple[str, ...] = ()
+) -> tuple[StreamEvent, ...]:
+    """Number `events` as the ones that follow `version` in `stream`; each has the `tags`."""
+    return tuple(StreamEvent(stream, version + offset, event, tags) for offset, event in enumerate(events, start=1))

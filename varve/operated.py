@@ -17,12 +17,10 @@ from eventstore.errors import ForeignEpoch, InvalidPosition, StoreUnavailable
 from eventstore.log import LogReader
 from eventstore.log_filter import LogFilter
 from eventstore.position import LogPosition, parse_position
-from eventstore.records import Boundary, BoundaryItem
 from projections.definition import Connection
 from projections.operated import carried_out_to, is_built_as_of, read_state
 
 _TOPICS = frozenset(request.TOPIC for request in OPERATOR_REQUESTS)
-_ITEMS = (BoundaryItem(topics=tuple(sorted(_TOPICS))),)
 _WINDOW = 1_000
 _EXTENT = """
 select varve.head(), (select recorded_at from varve.events where position > 0 order by position limit 1)
@@ -35,7 +33,7 @@ class OperatedProjections:
 
     Generations, checkpoints and the log's head are read in one snapshot, and the reactor's checkpoint is committed with
     what its requests have changed. So the requests between that checkpoint and the head are exactly those that the
-    state lacks. They are of all tenants; the boundary of an append sees those of its own.
+    state lacks, of whatever tenant.
     """
 
     def __init__(self, pool: AsyncConnectionPool[Any], reader: LogReader) -> None:
@@ -50,7 +48,7 @@ class OperatedProjections:
             for request in await self._waiting(connection, done, head):
                 if not isinstance(request, AsOfRequested | AsOfDropped) and request.projection == name:
                     state = evolve(state, request)
-            return Found(state, Boundary(_ITEMS, head))
+            return Found(state, head)
 
     async def as_of(self, as_of_id: UUID) -> FoundAsOf:
         async with self._connection() as connection:
@@ -60,7 +58,7 @@ class OperatedProjections:
             for request in await self._waiting(connection, done, head):
                 if isinstance(request, AsOfRequested | AsOfDropped) and request.as_of_id == as_of_id:
                     is_there = isinstance(request, AsOfRequested)
-            return FoundAsOf(is_there, Boundary(_ITEMS, head))
+            return FoundAsOf(is_there, head)
 
     async def extent(self, position: str | None = None) -> LogExtent:
         async with self._connection() as connection:

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from commands.message import Command, Decision, Handler, Handling, StreamDecision
-from commands.operations.projections import require_events
+from commands.operations.projections import alone, require_events
 from commands.ports import LogExtent, Operated
 from domain.operations.errors import AsOfNotThere, AsOfOutsideTheLog, ProjectionNotFound
 from domain.operations.events import AsOfDropped, AsOfRequested, PositionToken, ProjectionName
@@ -76,7 +76,9 @@ class _Requests:
             raise AsOfNotThere(command.as_of_id)
         request_id = handling.new_id()
         event = AsOfDropped(as_of_id=command.as_of_id)
-        return Decision(request_id, [StreamDecision(f"drop-{request_id}", 0, [event])], boundary=found.boundary)
+        tag = f"as-of:{command.as_of_id}"
+        stream = StreamDecision(f"drop-{request_id}", 0, [event], (tag,))
+        return Decision(request_id, [stream], boundary=alone(tag, found.head))
 
 
 def _require_in_log(plan: AsOfPlan, log: LogExtent, now: datetime) -> None:

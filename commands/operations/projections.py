@@ -1,7 +1,7 @@
 """What operators ask of projections: each request is a fact of the log, and a reactor does what it says.
 
 A request that has nothing to do is refused with what there is, and becomes no fact. Two requests at the same moment are
-decided one after the other: each append holds only while no other request has come since its decision.
+decided one after the other: each append holds only while no other request about the projection has come since.
 """
 
 from collections.abc import Collection
@@ -31,6 +31,7 @@ from domain.operations.events import (
 from domain.operations.projection import require
 from domain.shared.access import Permission
 from domain.shared.ids import TenantId
+from eventstore.records import Boundary, BoundaryItem
 
 
 class _AboutProjection(BaseModel):
@@ -171,8 +172,17 @@ class _Requests:
         found = await self._operated.projection(event.projection, position)
         require(found.state, event)
         request_id = handling.new_id()
-        stream = StreamDecision(f"{category}-{request_id}", 0, [event])
-        return Decision(request_id, [stream], boundary=found.boundary)
+        tag = f"projection:{event.projection}"
+        stream = StreamDecision(f"{category}-{request_id}", 0, [event], (tag,))
+        return Decision(request_id, [stream], boundary=alone(tag, found.head))
+
+
+def alone(tag: str, head: int) -> Boundary:
+    """Return what holds as long as no other request about the same thing comes after `head`, of the same tenant.
+
+    Of another tenant's, the outcome says whether it was first.
+    """
+    return Boundary((BoundaryItem(tags=(tag,)),), head)
 
 
 async def require_events(operated: Operated, tenant: str | None) -> None:

@@ -15,21 +15,28 @@ from queries.tokens import with_token
 _KINDS = ("rebuild", "swap", "cancel", "rollback", "pause", "resume", "retry", "skip", "as-of", "drop")
 """The categories of the streams, each of which holds one request."""
 
+# Each stream is looked up by its name, which is unique in the tenant, and the rest by what was found.
 _SQL = """
-select split_part(e.stream, '-' || %(request_id)s, 1) as kind, e.position, o.projection, o.generation, o.code,
-       coalesce(o.status, case when v.voided_by is not null then 'voided' when p.position is not null then 'failed'
+with request as materialized (
+    select split_part(s.stream, '-' || %(request_id)s, 1) as kind, e.position, e.recorded_at
+    from unnest(%(streams)s::text[]) as s (stream)
+    cross join lateral (select position, recorded_at from varve.events
+                        where tenant = (select varve.tenant()) and stream = s.stream and version = 1 limit 1) e
+)
+select r.kind, r.position, o.projection, o.generation, o.code, r.recorded_at, o.finished_at,
+       coalesce(o.status, case when v.is_voided then 'voided' when p.error is not null then 'failed'
                                else 'waiting' end) as status,
-       coalesce(o.sentence, case when v.voided_by is not null then 'The request was voided before it was carried out.'
-                                 when p.position is not null then 'It could not be carried out: ' || p.error
-                                 else 'No worker has carried it out yet.' end) as sentence,
-       e.recorded_at, o.finished_at
-from varve.events e
-left join varve.operator_outcomes o on o.tenant = e.tenant and o.request_id = %(request_id)s::uuid
-left join varve.voided v on v.tenant = e.tenant and v.position = e.position
-left join varve.parked p
-  on p.tenant = e.tenant and p.projection = 'operator_requests' and p.position = e.position and p.error is not null
-where e.tenant = (select varve.tenant()) and e.stream = any (%(streams)s::text[]) and e.version = 1
-limit 1
+       coalesce(o.sentence, case when v.is_voided then 'The request was voided before it was carried out.'
+                                 when p.error is not null then 'It could not be carried out: ' || p.error || '.'
+                                 else 'No worker has carried it out yet.' end) as sentence
+from request r
+left join lateral (select * from varve.operator_outcomes
+                   where tenant = (select varve.tenant()) and request_id = %(request_id)s::uuid limit 1) o on true
+left join lateral (select true as is_voided from varve.voided
+                   where tenant = (select varve.tenant()) and position = r.position limit 1) v on true
+left join lateral (select error from varve.parked
+                   where tenant = (select varve.tenant()) and projection = 'operator_requests'
+                     and position = r.position limit 1) p on true
 """
 
 
