@@ -15,7 +15,8 @@ from queries.tokens import with_token
 _KINDS = ("rebuild", "swap", "cancel", "rollback", "pause", "resume", "retry", "skip", "as-of", "drop")
 """The categories of the streams, each of which holds one request."""
 
-# Each stream is looked up by its name, which is unique in the tenant, and the rest by what was found.
+# Each stream is looked up by its name, which is unique in the tenant, and the rest by what was found. Parked events
+# have no index by tenant and position: the expressions keep the plan from one that reads those of all tenants.
 _SQL = """
 with request as materialized (
     select split_part(s.stream, '-' || %(request_id)s, 1) as kind, e.position, e.recorded_at
@@ -35,8 +36,8 @@ left join lateral (select * from varve.operator_outcomes
 left join lateral (select true as is_voided from varve.voided
                    where tenant = (select varve.tenant()) and position = r.position limit 1) v on true
 left join lateral (select error from varve.parked
-                   where tenant = (select varve.tenant()) and projection = 'operator_requests'
-                     and position = r.position limit 1) p on true
+                   where o.status is null and tenant = (select varve.tenant())
+                     and projection || '' = 'operator_requests' and position + 0 = r.position limit 1) p on true
 """
 
 

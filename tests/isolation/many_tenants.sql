@@ -40,6 +40,14 @@ insert into varve.commands
     (tenant, id, command_type, data, metadata, user_id, status, outcome, executed_at)
 select tenant, id, 'CreateKnowledgeEntry', '{}', '{}', owner, 'accepted', '{}', at from made_up;
 
+insert into varve.events
+    (tenant, position, stream, version, topic, class_version, command_id, data, metadata, recorded_at)
+select tenant, row_number() over (), 'rebuild-' || id, 1, 'operations.ProjectionRebuildRequested', 2, id, '{}', '{}', at
+from made_up where n <= 20;
+
+insert into varve.operator_outcomes (tenant, request_id, position, status, sentence)
+select tenant, id, n, 'done', 'It is done.' from made_up;
+
 insert into read_models.search_text_1_chunks
     (tenant, chunk, source_kind, source_id, ordinal, title, heading_path, content, content_hash, start_offset, end_offset,
      entity_type, category, tags, owner, visibility, created_at, event_position, length, terms, frequencies)
