@@ -101,7 +101,15 @@ def _have_read(name: str, request: str, wait: float, tenant: str, user: str, *, 
 
     outcome = operate(run(), as_json=as_json, if_interrupted=_goes_on(name))
     if not as_json:
-        console.print(f"[green]{name}:[/green] generation {outcome['generation']} is read from now on")
+        console.print(f"[green]{name}:[/green] {_read(outcome)}")
+
+
+def _read(outcome: Outcome) -> str:
+    """Return whether the generation is read still: another one may have been quick to take its place."""
+    number = outcome["generation"]
+    if outcome["status"] == "live":
+        return f"generation {number} is read from now on"
+    return f"generation {number} was read, and another one has taken its place: varve projections list"
 
 
 def _goes_on(name: str) -> str:
@@ -158,7 +166,7 @@ def differences(name: ProjectionName, *, as_json: AsJson = False) -> None:
 def _sentence(name: str, purpose: Purpose, outcome: dict[str, Any]) -> str:
     match purpose:
         case "swap":
-            return f"[green]{name} was rebuilt:[/green] generation {outcome['generation']} is read from now on"
+            return f"[green]{name} was rebuilt:[/green] {_read(outcome)}"
         case "hold":
             generation = outcome["generation"]
             return f"[green]{name} is being rebuilt[/green] as generation {generation}: varve projections status {name}"
