@@ -57,6 +57,7 @@ from projections.leases import (
 )
 from projections.metrics import batch_duration, batch_events
 from projections.parking import Aside, Parked, note_failed_again, park, parked, remove, skipped
+from projections.preparation import prepared_by
 from projections.rebuilds import end_when_caught_up, pause
 from projections.shared_log import SharedLog, SharedWindow
 from projections.suspects import passes
@@ -541,11 +542,7 @@ class Lane:
 
     async def _prepared(self, events: Sequence[RecordedEvent]) -> Any:
         """Have the projection fetch what it needs, on a connection that is free while the batch waits for its turn."""
-        if not events:
-            return None
-        async with self._pool.connection() as connection:
-            prepared = await self._projection.prepare(connection, self._lease.tables, events)
-        return await self._projection.work_out(self._lease.tables, prepared, self._pool.connection)
+        return await prepared_by(self._projection, self._pool, self._lease.tables, events) if events else None
 
     async def _note_poison(self, tenant: str, position: int, partition: str, error: Exception) -> None:
         """Wait before an event that failed by itself is tried again, or have it parked.

@@ -27,7 +27,7 @@ select exists (select from varve.parked where projection = %(projection)s and po
                where p.projection = %(projection)s and p.position = %(position)s
                  and g.status in ('live', 'building')),
        exists (select from varve.leases l join varve.generations g using (projection, generation)
-               where l.projection = %(projection)s and l.needs_position = %(position)s
+               where l.projection = %(projection)s and l.needs_topic is not null and l.needs_position = %(position)s
                  and g.status in ('live', 'building')),
        exists (select from varve.skipped where projection = %(projection)s and position = %(position)s),
        varve.head()

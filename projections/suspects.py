@@ -8,6 +8,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from eventstore.records import RecordedEvent
 from projections.definition import Generation, Projection
+from projections.preparation import prepared_by
 
 log = structlog.get_logger()
 
@@ -22,8 +23,7 @@ async def passes(
     if not some:
         return False
     try:
-        async with pool.connection() as connection:
-            prepared = await projection.prepare(connection, tables, some)
+        prepared = await prepared_by(projection, pool, tables, some)
         async with pool.connection() as connection, connection.transaction(force_rollback=True):
             await projection.apply(connection, tables, some, prepared)
     except Exception as error:  # noqa: BLE001 - whatever it is, these events do not pass either
