@@ -17,7 +17,7 @@ from eventstore.background import end
 from workers.texts.errors import ProcessEnded, TextFailed, TextProcessUnavailable, TextTooLarge
 from workers.texts.limits import START_SECONDS, clock_seconds
 from workers.texts.process import MEMORY
-from workers.texts.wire import END, FAILED, HEADER, MOST_OF_A_FRAME, PART, READY, Config, frame
+from workers.texts.wire import END, FAILED, HEADER, LAST, MOST_OF_A_FRAME, PART, READY, Config, frame
 
 log = structlog.get_logger()
 
@@ -180,6 +180,9 @@ class Channel:
         sending = asyncio.create_task(process.send(batch))
         try:
             for number, job in enumerate(batch):
+                if process.has_ended:
+                    self._waiting.extendleft(reversed(batch[number:]))
+                    break
                 await process.receive(number, job)
         finally:
             await end(sending)
@@ -199,6 +202,7 @@ class _Process:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._is_leaving = False
 
     @classmethod
     async def start(cls, program: tuple[str, ...], config: Config) -> "_Process":
@@ -248,7 +252,7 @@ class _Process:
 
     @property
     def has_ended(self) -> bool:
-        return self._process.returncode is not None
+        return self._is_leaving or self._process.returncode is not None
 
     async def send(self, jobs: Iterable[Job]) -> None:
         """Send `jobs`; the process takes one when it has done those before it."""
@@ -284,7 +288,8 @@ class _Process:
                 await job.put(payload)
                 continue
             job.is_done = True
-            await job.put(None if kind == END else _failure(payload))
+            self._is_leaving = kind == LAST or payload == MEMORY
+            await job.put(_failure(payload) if kind == FAILED else None)
             return
 
     async def end(self) -> None:
@@ -295,7 +300,7 @@ class _Process:
     def kill(self) -> None:
         """Have it end at once."""
         self._writer.close()
-        if not self.has_ended:
+        if self._process.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -17,7 +17,7 @@ import orjson
 
 from workers.texts.limits import cpu_seconds
 from workers.texts.steps import Step, steps
-from workers.texts.wire import END, FAILED, HEADER, PART, READY, Config, frame
+from workers.texts.wire import END, FAILED, HEADER, LAST, PART, READY, Config, frame
 
 MEMORY = b"memory"
 """The answer to a job that takes more memory than there may be."""
@@ -27,6 +27,7 @@ _OOM_SCORE = "900"
 """Linux is to end this process before any other of the machine."""
 _FRAMES = 3
 _GATHERED_BYTES = 400_000
+_MOST_KEPT_BYTES = 300_000_000
 
 
 def main(make_steps: Callable[[str, int], Mapping[str, Step]] = steps) -> None:
@@ -103,7 +104,8 @@ def _answer(channel: socket.socket, number: int, step: Callable[[], Iterator[byt
             if len(waiting) > _GATHERED_BYTES:
                 channel.sendall(waiting)
                 waiting.clear()
-        channel.sendall(waiting + frame(number, END))
+        is_last = _resident_bytes() > _MOST_KEPT_BYTES
+        channel.sendall(waiting + frame(number, LAST if is_last else END))
     except MemoryError:
         channel.sendall(frame(number, FAILED, MEMORY))
         return False
@@ -111,7 +113,17 @@ def _answer(channel: socket.socket, number: int, step: Callable[[], Iterator[byt
         return False  # the worker has gone
     except Exception as error:  # noqa: BLE001 - what a step raises is an outcome, told to the worker
         channel.sendall(frame(number, FAILED, _where(error).encode()))
+    else:
+        return not is_last
     return True
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = Path("/proc/self/statm").read_bytes().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
 
 
 def _where(error: Exception) -> str:

@@ -12,8 +12,11 @@ from domain.shared.terms import TermCounts
 from workers.documents.document import Block, BlockKind, Page, ParsedDocument
 
 HEADER = struct.Struct(">IIB")
-"""Of a frame: the length of what follows, the job's number, and what follows: `PART` and so on."""
-PART, END, FAILED, READY = range(4)
+"""Of a frame: the length of its content, the job's number, and the kind of content.
+
+After `LAST`, which is an `END`, the process leaves: what it has taken of memory it does not give back otherwise.
+"""
+PART, END, FAILED, READY, LAST = range(5)
 MOST_OF_A_FRAME = 16_000_000
 _PIECE_BYTES = 400_000
 _PIECE_CHARACTERS = 200_000

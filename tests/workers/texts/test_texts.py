@@ -113,6 +113,33 @@ async def test_what_comes_from_a_process_is_what_would_be_made_here(texts, tmp_p
     assert len(texts.pids()) == 1
 
 
+LEAVING = """
+from workers.texts import process
+process._MOST_KEPT_BYTES = 1
+process.main()
+"""
+
+
+async def test_a_process_that_has_taken_much_memory_gives_way_to_another():
+    async with processes(program=("-c", LEAVING)) as texts:
+        written = [f"{number} {CLAY * 20}" for number in range(4)]
+        found = await asyncio.gather(*(texts.passages("a name", text) for text in written))
+        assert [list(each) for each in found] == [list(CUTTER.of_entry("a name", text)) for text in written]
+
+
+@pytest.mark.parametrize("text", ["", "Fine clay.", CLAY * 400])
+async def test_a_content_is_read_as_it_was_stored(texts, tmp_path, text):
+    async def store(pieces: AsyncIterator[bytes]) -> None:
+        with (tmp_path / "content").open("wb") as file:
+            file.writelines([piece async for piece in pieces])
+
+    document = ParsedDocument("Varves", None, "text/plain", text, (Block(BlockKind.PARAGRAPH, 0, len(text)),))
+    _, passages = await texts.store_content(document, "A title", store)
+    whole = DocumentContent.model_validate_json((tmp_path / "content").read_bytes())
+    assert await texts.stored_passages(tmp_path / "content") == list(whole.passages)
+    assert (whole.text, len(whole.passages)) == (text, passages)
+
+
 async def stored_content(texts: TextProcesses, text: str) -> tuple[int, DocumentContent]:
     async def store(pieces: AsyncIterator[bytes]) -> bytes:
         return b"".join([piece async for piece in pieces])
