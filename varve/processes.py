@@ -50,8 +50,10 @@ async def serve_api(settings: Settings, on_append: Callable[[], None] = lambda: 
     from api.app import create_api  # a worker that is started again is waited for, and needs none of it
 
     async with watched(settings.hang_seconds), open_api_services(settings, on_append=on_append) as services:
+        app = create_api(services)
+        app.openapi()  # now, since it holds the loop for a fifth of a second
         config = uvicorn.Config(
-            create_api(services),
+            app,
             http=BoundedHttpProtocol,
             host=settings.api_host,
             port=settings.api_port,
