@@ -16,6 +16,7 @@ from api.knowledge.entries import EntryBatch
 from commands.knowledge.create_entry import MAX_BATCH
 from domain.knowledge.entry import NewEntry
 from tests.api.hostile_bodies import SHAPES, body
+from tests.api.turns import collected_rarely
 
 
 def finished(steps) -> Any:
@@ -123,34 +124,39 @@ def test_what_one_value_may_hold_besides_its_texts_is_bounded():
     assert errors_of(NewEntry, b'{"name":' + b"9" * (MOST_PLAIN + 1) + b"}")[0]["type"] == "too_large"
 
 
+def longest_step(content: bytes) -> float:
+    """In seconds of CPU."""
+    steps, longest, is_done = BodyCheck(EntryBatch).steps(content), 0.0, False
+    while not is_done:
+        started = time.thread_time()
+        try:
+            next(steps)
+        except (StopIteration, RequestValidationError):
+            is_done = True
+        longest = max(longest, time.thread_time() - started)
+    return longest
+
+
 def test_every_step_of_every_hostile_body_is_short():
-    """In a batch whose length is the greatest; the whole application is measured in `test_hostile_bodies`."""
-    for shape in SHAPES:
-        steps = BodyCheck(EntryBatch).steps(body(shape, 1_000_000))
-        while True:
-            started = time.thread_time()
-            try:
-                next(steps)
-            except (StopIteration, RequestValidationError):
-                break
-            finally:
-                assert time.thread_time() - started < 0.05, shape
+    """The whole application is measured in `test_hostile_bodies`."""
+    with collected_rarely():
+        for shape in SHAPES:
+            content = body(shape, 1_000_000)
+            assert any(longest_step(content) < 0.05 for _ in range(3)), shape
 
 
 def test_the_time_of_an_outline_is_in_proportion_to_the_body():
-    def seconds(shape: str, size: int) -> float:
-        content = body(shape, size)
+    def seconds(content: bytes) -> float:
+        started = time.thread_time()
+        with suppress(ExcessiveError, MalformedError, NoObjectError):
+            finished(Outline(content, {"entries": MAX_BATCH}).fields())
+        return time.thread_time() - started
 
-        def once() -> float:
-            started = time.thread_time()
-            with suppress(ExcessiveError, MalformedError, NoObjectError):
-                finished(Outline(content, {"entries": MAX_BATCH}).fields())
-            return time.thread_time() - started
-
-        return min(once() for _ in range(5))
-
-    for shape in SHAPES:
-        assert seconds(shape, 800_000) <= 5 * max(seconds(shape, 200_000), 0.001), shape
+    with collected_rarely():
+        for shape in SHAPES:
+            short, long = body(shape, 200_000), body(shape, 800_000)
+            at_most = 5 * max(min(seconds(short) for _ in range(5)), 0.001)
+            assert any(seconds(long) <= at_most for _ in range(5)), shape
 
 
 def test_an_outline_ends_where_its_body_does():
