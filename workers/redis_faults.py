@@ -42,6 +42,8 @@ _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ExecAbortError, "EXECABORT"),
     (exceptions.NoScriptError, "NOSCRIPT"),
 )
+_WITHIN_A_SCRIPT = re.compile(r"(?<![\w-])-([A-Z]{3,})\b")
+"""What a command of a script was refused with, in the text of what its caller is."""
 _CODE = re.compile(r"(?:Command # .* caused error: )?([A-Z]{3,})\b")
 
 
@@ -78,5 +80,5 @@ def _code_of(error: BaseException) -> str | None:
             return code
     if not isinstance(error, exceptions.ResponseError):
         return None
-    found = _CODE.match(text)
+    found = _WITHIN_A_SCRIPT.search(text) or _CODE.match(text)
     return found[1] if found and found[1] in CODES else "ERR"

@@ -9,11 +9,14 @@ import redis.asyncio
 from redis import exceptions
 from structlog.testing import capture_logs
 
+from eventstore.background import end
 from eventstore.fault_log import FAULTS
 from eventstore.sqlstates import Meaning
 from queries.ports import KeptAnswer
 from varve.shared_answers import RedisAnswers
+from workers.broker import DOCUMENTS, create_broker
 from workers.redis_faults import CODES, fault_of_redis
+from workers.waking import Waker
 
 OPERATORS = {"out_of_memory", "read_only", "not_persisted", "access_denied", "too_many_connections"}
 
@@ -47,6 +50,33 @@ def test_a_full_memory_is_the_operators_to_mend(server):
             assert fault(pipeline.execute)[0] == "out_of_memory", "in a pipeline it is said in other words"
     finally:
         server.config_set("maxmemory", "0")
+
+
+def test_a_script_that_is_refused_says_why(server):
+    script = "redis.call('get', 'a'); return redis.call('set', 'full', 'x')"
+    server.config_set("maxmemory", "1")
+    try:
+        assert fault(server.eval, script, 0) == ("out_of_memory", Meaning.OPERATOR)
+        server.config_set("maxmemory", "0")
+        server.replicaof("127.0.0.1", "1")
+        assert fault(server.eval, script, 0) == ("read_only", Meaning.OPERATOR)
+    finally:
+        server.replicaof("no", "one")
+
+
+async def test_a_wake_up_that_a_full_redis_refuses_is_told_once_and_ends_nothing(server, settings):
+    FAULTS.forget()
+    server.config_set("maxmemory", "1")
+    waker = Waker(create_broker(settings.required_redis_url()), DOCUMENTS, "look")
+    with capture_logs() as logs:
+        task = asyncio.create_task(waker.run())
+        for _ in range(4):
+            waker.wake()
+            await asyncio.sleep(0.3)
+        assert not task.done()
+        await end(task)
+    assert [(line["event"], line["fault"]) for line in logs] == [("wake.not_sent", "out_of_memory")]
+    FAULTS.forget()
 
 
 def test_a_replica_takes_no_writes(server):
