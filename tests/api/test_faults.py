@@ -5,11 +5,14 @@ import contextlib
 import psycopg
 import pytest
 from httpx import AsyncClient
+from psycopg_pool import PoolTimeout
 from structlog.testing import capture_logs
 
 from eventstore.fault_log import FAULTS
+from eventstore.faults import fault_of
 from tests.api.problem import require_problem
 from tests.builders.requests import ENTRIES, create_entry
+from varve.pools import open_pool
 
 REFUSE = """
 create function refuse() returns trigger language plpgsql as
@@ -121,3 +124,18 @@ async def test_a_lane_that_can_t_store_shows_in_the_readiness_of_the_api(admin, 
     )
     ready = await client.get("/health/ready")
     assert ready.json()["checks"]["storage"] == "postgresql: disk_full"
+
+
+async def test_a_pool_without_a_connection_says_why_and_once(settings, services):
+    name = settings.required_database_url().partition("?")[0].rpartition("/")[2]
+    async with await psycopg.AsyncConnection.connect(services.admin_database_url, autocommit=True) as server:
+        await server.execute(f"alter database {name} connection limit 0")
+        with capture_logs() as logs:
+            async with open_pool(settings, "varve_reader", 1) as pool:
+                pool.timeout = 1.0
+                for _ in range(2):
+                    with pytest.raises(PoolTimeout) as raised:
+                        await pool.getconn()
+                    assert fault_of(raised.value).kind == "too_many_connections"
+        await server.execute(f"alter database {name} connection limit -1")
+    assert [(line["event"], line["fault"]) for line in logs] == [("pool.not_connected", "too_many_connections")]
