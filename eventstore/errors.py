@@ -141,6 +141,9 @@ class InvalidPosition(EventStoreError):
 
     token: str
 
+    def __str__(self) -> str:
+        return f"{self.token!r} is no position of this log: positions are shown by varve events tail"
+
 
 @dataclass(eq=False)
 class ForeignEpoch(EventStoreError):
@@ -151,3 +154,7 @@ class ForeignEpoch(EventStoreError):
 
     token: str
     fork_position: str
+
+    def __str__(self) -> str:
+        shared = f"the last position that both have is {self.fork_position}"
+        return f"the position {self.token} belongs to a history of the log that no longer exists; {shared}"

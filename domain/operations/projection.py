@@ -180,7 +180,7 @@ def described(state: ProjectionState) -> str:
         parts.append(f"generation {before.number} is kept for a rollback")
     paused = [f"generation {each.number} ({each.pause_reason})" for each in state.run if each.pause_reason is not None]
     parts.append(f"paused: {', '.join(paused)}" if paused else "nothing is paused")
-    parts.append(f"{state.parked} events are parked" if state.parked else "nothing is parked")
+    parts.append(f"events that are parked: {state.parked}" if state.parked else "nothing is parked")
     sentence = ", ".join(parts)
     return f"{sentence[0].upper()}{sentence[1:]}."
 

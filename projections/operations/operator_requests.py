@@ -45,6 +45,7 @@ class OperatorRequests(Projection):
     """
 
     NAME: ClassVar[str] = "operator_requests"
+    VERSION: ClassVar[int] = 2  # keeps outcomes, which those who wait look for: older code hands over to it
     EVENTS: ClassVar[frozenset[type[Event]]] = frozenset(OPERATOR_REQUESTS)
     IS_REBUILDABLE: ClassVar[bool] = False
 

@@ -1,6 +1,6 @@
 """Two operators act at the same moment, in each state: each action ends, and the projection is well afterwards.
 
-A sample of the pairs runs by itself. With VARVE_OPERATOR_PAIRS=all in the environment all of them are run.
+A sample of the pairs runs by itself. With OPERATOR_PAIRS=all in the environment all of them are run.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ Row = tuple[str, tuple[str, str]]
 
 
 def sampled(state: str) -> list[Row]:
-    if os.environ.get("VARVE_OPERATOR_PAIRS") == "all":
+    if os.environ.get("OPERATOR_PAIRS") == "all":
         return [(state, pair) for pair in PAIRS]
     return [(state, pair) for pair in random.Random(state).sample(PAIRS, SAMPLE)]  # noqa: S311 - the same each time
 
@@ -38,7 +38,7 @@ def sampled(state: str) -> list[Row]:
 def batches() -> list[list[Row]]:
     """Return the rows of the table that share a database: all of the sample, or those of one state."""
     rows = [sampled(state) for state in ALLOWED]
-    return rows if os.environ.get("VARVE_OPERATOR_PAIRS") == "all" else [[row for of_state in rows for row in of_state]]
+    return rows if os.environ.get("OPERATOR_PAIRS") == "all" else [[row for of_state in rows for row in of_state]]
 
 
 @pytest.fixture

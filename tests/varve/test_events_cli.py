@@ -166,3 +166,21 @@ async def test_a_server_that_does_not_answer_is_said_in_one_sentence(settings, t
     url = f"postgresql://x@/varve?host={tmp_path}"
     code, _, said = await run_varve(settings, *command, VARVE_DATABASE_URL=url)
     assert (code, f"PostgreSQL does not answer at {tmp_path}" in said, "Traceback" in said) == (1, True, False)
+
+
+@pytest.mark.parametrize(
+    ("position", "sentence"),
+    [
+        ("{epoch}-99", "tenant acme has no event at"),
+        ("{epoch}-3", "tenant acme has no event at"),
+        ("0123456789ab-1", "is no position of this log"),
+        ("nonsense", "is no position of this log"),
+    ],
+)
+async def test_what_is_not_there_is_not_voided(settings, history, position, sentence):
+    wrong = position.replace("{epoch}", history.epoch)
+    code, output, said = await run_varve(
+        settings, "events", "void", wrong, "--tenant", "acme", "--reason", "a test", COLUMNS="200"
+    )
+    assert (code, output) == (1, "")
+    assert sentence in said

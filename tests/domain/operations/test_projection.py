@@ -122,5 +122,5 @@ def test_a_refusal_says_what_there_is():
     assert described(state(LIVE, BEFORE, paused, parked=4)) == (
         "Generation 2 is live since 2026-11-30 20:41:05 UTC,"
         " generation 3 is being filled, to wait until it is swapped in,"
-        " generation 1 is kept for a rollback, paused: generation 3 (its disk is full), 4 events are parked."
+        " generation 1 is kept for a rollback, paused: generation 3 (its disk is full), events that are parked: 4."
     )
