@@ -1,4 +1,4 @@
-"""Every text field of every command, found in the commands' own schemas, as a step that checks, stores and audits it."""
+"""Every text field of every command, as the commands' schemas name them: a step checks, stores and audits it."""
 
 import json
 from collections.abc import Iterator, Mapping

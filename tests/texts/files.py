@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - files are written as they are
 """Hostile files of every format, made of hostile texts or of the format's own structure."""
 
 import io
@@ -185,8 +186,12 @@ def _one_page(text: str) -> int:
 def _scattered(text: str) -> int:
     """Words at random places of one page."""
     places = random.Random(1)  # noqa: S311 - the same file each time
-    words = text.encode("ascii", "replace").decode().replace("\\", " ").replace("(", " ").replace(")", " ").split() or ["a"]
-    content = page(*((places.randrange(600), places.randrange(780), places.choice([8, 12, 20]), each[:60]) for each in words))
+    words = text.encode("ascii", "replace").decode().replace("\\", " ").replace("(", " ").replace(")", " ").split() or [
+        "a"
+    ]
+    content = page(
+        *((places.randrange(600), places.randrange(780), places.choice([8, 12, 20]), each[:60]) for each in words)
+    )
     return _extracted(pdf([content]), "a.pdf")
 
 
@@ -195,7 +200,8 @@ FILE_STEPS: Mapping[str, tuple[Step, Mapping[str, Shape]]] = {
     "CSV": (Step(_as_text("a.csv")), SEQUENCES),
     "Markdown": (Step(_as_text("a.md")), {**SEQUENCES, **MARKDOWN}),
     "HTML": (Step(_as_text("a.html")), {**SEQUENCES, **HTML}),
-    "Word of text": (Step(_word_of_text), SEQUENCES),
+    # A line of one letter is a paragraph of sixty characters of XML.
+    "Word of text": (Step(_word_of_text, seconds_per_million=60.0), SEQUENCES),
     "Word of structure": (Step(_word), WORD),
     "Word of a long style": (Step(_word_of_long_style), {"letters": _repeated("x"), "code": _repeated("acode")}),
     "PDF of pages": (Step(_pages), SEQUENCES),

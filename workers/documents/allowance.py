@@ -1,24 +1,25 @@
-"""How often a text may be said again beside what it is about: titles and headings, with each passage."""
+"""How often a text may be said again: titles, headings and neighbours, with each passage."""
 
 _FREE_BYTES = 16_384
 
 
 class Allowance:
-    """Lets titles be repeated for as long as they take no more bytes than the text itself, and 16 KB more.
+    """Lets something be repeated for as long as it takes no more bytes than the text itself, or `times` as many.
 
-    Ordinary documents never come near it. One of a long heading and a letter in each line would be multiplied.
+    16 KB are free. Ordinary documents never come near it; one of a long heading and many letters would be multiplied.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, times: int = 1) -> None:
+        self._times = times
         self._left = _FREE_BYTES
 
     def earn(self, text: str) -> None:
         """Add what the passage `text` allows."""
-        self._left += _bytes(text)
+        self._left += _bytes(text) * self._times
 
-    def spend(self, title: str) -> bool:
-        """Take what `title` costs; return whether there was enough left."""
-        cost = _bytes(title)
+    def spend(self, *repeated: str) -> bool:
+        """Take what `repeated` costs; return whether there was enough left."""
+        cost = sum(map(_bytes, repeated))
         if cost > self._left:
             return False
         self._left -= cost

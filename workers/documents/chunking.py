@@ -84,7 +84,7 @@ def chunk(document: ParsedDocument, tokenizer: Tokenizer, max_tokens: int) -> li
 
 def _affordable(heading_path: tuple[str, ...], allowance: Allowance) -> tuple[str, ...]:
     """Return the path, or nothing where headings are repeated more often than they are worth."""
-    return heading_path if allowance.spend("".join(heading_path)) else ()
+    return heading_path if allowance.spend(*heading_path) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +202,9 @@ def _good_cut(text: str, start: int, reach: int, end: int) -> int:
         return end
     half = start + (reach - start) // 2
     for pattern, earliest in ((_LINE_OR_CLAUSE_END, half), (_WORD_END, start)):
-        last = None
-        for last in pattern.finditer(text, earliest, reach):
-            pass
-        if last is not None and last.end() > start:
-            return last.end()
+        cut = max((match.end() for match in pattern.finditer(text, earliest, reach)), default=start)
+        if cut > start:
+            return cut
     cut = reach
     while cut > start and not _may_cut(text, cut):
         cut -= 1

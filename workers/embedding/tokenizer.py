@@ -8,7 +8,6 @@ import tokenizers
 
 from workers.embedding.weights import model_folder
 
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

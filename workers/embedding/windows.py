@@ -15,6 +15,7 @@ from workers.documents.allowance import Allowance
 from workers.documents.chunking import CHARACTERS_PER_TOKEN
 
 _TITLE_SHARE = 4  # a title takes at most a quarter of the input
+_MOST_GROWTH = 2  # of all windows, beyond the chunks themselves: half of that is what full sections come to
 _Span = tuple[int, int]
 
 
@@ -83,6 +84,7 @@ class _Windows:
         self._starts = [start for start, _ in tokens]
         self._ends = [end for _, end in tokens]
         self._most_characters = max_tokens * CHARACTERS_PER_TOKEN
+        self._allowance = Allowance(_MOST_GROWTH)
 
     def tokens(self, start: int, end: int) -> int:
         """Return how many tokens start in the range."""
@@ -97,10 +99,13 @@ class _Windows:
         begin = min(start, starts[first]) if first < last else start
         reach = begin + self._most_characters
         last = max(last, min(available[1], first + room, bisect_right(ends, reach)))
+        chunk = self._text[start:end]
+        self._allowance.earn(chunk)
         if first >= last:
-            return self._text[start:end]
-        stop = ends[last - 1]
-        return self._text[min(start, starts[first]) : max(end, stop if stop <= reach else end)]
+            return chunk
+        begin, stop = min(start, starts[first]), max(end, ends[last - 1] if ends[last - 1] <= reach else end)
+        before, after = self._text[begin:start], self._text[end:stop]
+        return f"{before}{chunk}{after}" if self._allowance.spend(before, after) else chunk
 
 
 def _bounds(chunks: Sequence[_Span], sections: Sequence[tuple[str, ...]]) -> Iterator[_Span]:

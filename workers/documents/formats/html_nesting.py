@@ -7,7 +7,6 @@ _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*+)")
 _LONGEST_ATTRIBUTES = 10_000  # of one tag; a picture may be in one, and is not read
 _NEVER_NEST = frozenset(
     [
-        "a",
         "area",
         "base",
         "br",
@@ -34,10 +33,11 @@ _NEVER_NEST = frozenset(
         "tr",
         "track",
         "wbr",
+        "a",
     ]
 )
 """They are empty, or the next one closes them."""
-_FORMATTING = frozenset("b big code em font i s small strike strong tt u".split())  # noqa: SIM905
+_FORMATTING = frozenset(["b", "big", "code", "em", "font", "i", "s", "small", "strike", "strong", "tt", "u"])
 _DEEPEST = 128
 _DEEPEST_FORMATTING = 8
 """The open ones are made anew in each paragraph; they show nothing of their own."""

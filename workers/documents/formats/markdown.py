@@ -32,7 +32,7 @@ _MOST_MARKS = 40
 _MARK = re.compile(r"[\[\]*_`<&\\]")
 # The signs with which a line opens lists and quotations, one in another, or a heading.
 _CONTAINERS = re.compile(r"^[ \t]*+(?:[-+*>#][ \t]*+|\d{1,9}+[.)][ \t]*+)++", re.MULTILINE)
-_FREE_COST, _CHARACTERS_PER_COST = 8_000, 8
+_FREE_COST, _CHARACTERS_PER_COST = 4_000, 8
 """Lines take the parser some 10 µs each, and so does each container that one opens: 1 s for a million characters."""
 _TITLE_KEY = "title:"
 _QUOTES = ("'", '"')
