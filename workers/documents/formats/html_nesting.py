@@ -6,38 +6,13 @@ from collections import Counter
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*+)")
 _LONGEST_ATTRIBUTES = 10_000  # of one tag; a picture may be in one, and is not read
 _NEVER_NEST = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "colgroup",
-        "dd",
-        "dt",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "li",
-        "link",
-        "meta",
-        "nobr",
-        "option",
-        "p",
-        "source",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "track",
-        "wbr",
-        "a",
-    ]
+    """
+    a area base br col colgroup dd dt embed hr img input li link meta nobr option p source tbody td tfoot th thead tr
+    track wbr
+    """.split()  # noqa: SIM905 - reads like the standard's lists
 )
 """They are empty, or the next one closes them."""
-_FORMATTING = frozenset(["b", "big", "code", "em", "font", "i", "s", "small", "strike", "strong", "tt", "u"])
+_FORMATTING = frozenset({"b", "big", "code", "em", "font", "i", "s", "small", "strike", "strong", "tt", "u"})
 _DEEPEST = 128
 _DEEPEST_FORMATTING = 8
 """The open ones are made anew in each paragraph; they show nothing of their own."""
