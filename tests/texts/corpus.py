@@ -16,17 +16,13 @@ _WITH_EACH_CHARACTER = frozenset({"clean", "passages of an entry by words", "ter
 IN_CI = frozenset(
     {
         "clean",
-        "decode",
         "detect",
-        "detect_language",
         "passages of an entry by words",
         "passages of an entry by word pieces",
-        "passages under a long title",
         "passages under short headings",
         "content of a document",
         "terms",
         "highlight",
-        "lines of a PDF's page",
         "a PDF's page of hyphens",
     }
 )

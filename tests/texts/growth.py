@@ -13,7 +13,8 @@ from tests.texts.shapes import Shape
 from tests.texts.steps import Step
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_MEASURABLE_SECONDS = 0.02
+_MEASURABLE_SECONDS = 0.01
+_NEGLIGIBLE_SECONDS_PER_CHARACTER = 1e-7  # the machine's memory makes as much difference
 _MOST_GROWTH = 5.0  # of the time, where the text is four times as long
 _FREE_SECONDS = 0.05
 _MOST_BYTES_PER_BYTE = 8
@@ -72,7 +73,8 @@ def _complaint(step: Step, shape: Shape, quarter: Measured, whole: Measured) -> 
 
 
 def _is_superlinear(quarter: Measured, whole: Measured) -> bool:
-    return whole.seconds >= _MEASURABLE_SECONDS and whole.seconds > _MOST_GROWTH * quarter.seconds
+    matters = max(_MEASURABLE_SECONDS, whole.characters * _NEGLIGIBLE_SECONDS_PER_CHARACTER)
+    return whole.seconds >= matters and whole.seconds > _MOST_GROWTH * quarter.seconds
 
 
 def _best(step: Step, shape: Shape, first: Measured) -> Measured:
