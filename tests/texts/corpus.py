@@ -29,7 +29,7 @@ IN_CI = frozenset(
 """The steps that the others are made of."""
 _FEW = (
     "letters",
-    "lone surrogates",
+    "astral Han",
     "controls",
     "escapes",
     "letters that become eighteen",
@@ -50,7 +50,7 @@ def _together(steps: Mapping[str, Step]) -> Step:
     def run(text: str) -> int:
         return max(step.run(text[: step.most]) - 8 * min(len(text), step.most) for step in steps.values())
 
-    return Step(run)
+    return Step(run, least=256_000)
 
 
 def _only(own: Mapping[str, Shape]) -> Shapes:
