@@ -15,6 +15,8 @@ from queries.ports import Row
 
 T = TypeVar("T")
 
+MOST_OCTETS = 1_000_000
+"""Of a page: to read, check and encode it takes some milliseconds, in which no other request is answered."""
 _LONGEST_CURSOR = 4_000  # characters; a name of 500 characters, each of 4 bytes, takes 2,700
 
 
@@ -87,3 +89,33 @@ def page_of(items: Sequence[T], rows: Sequence[Row], limit: int, sort: str, keys
     has_more = len(rows) > limit
     cursor = encode_cursor(sort, [rows[limit - 1][key] for key in keys]) if has_more else None
     return Page(items[:limit], cursor)
+
+
+def bounded(columns: Sequence[str], size: str, rows: str, order: str) -> str:
+    """Return the SQL of a page that ends before it has `MOST_OCTETS`, and never before its first row.
+
+    Each row says in `rows_found` how many there are without that bound.
+
+    Args:
+        columns: what is wanted of each row, as SQL.
+        size: the bytes of a row, as SQL.
+        rows: what follows the columns: the tables and conditions.
+        order: what follows `order by`.
+    """
+    return f"""
+select bounded.* from (
+    select sized.*, sum(sized.octets) over (order by sized.place) - sized.octets as octets_before,
+           count(*) over () as rows_found
+    from (
+        select {", ".join(columns)}, {size} as octets, row_number() over (order by {order}) as place
+        {rows} order by {order} limit %(limit)s + 1
+    ) sized
+) bounded where bounded.octets_before < {MOST_OCTETS} order by bounded.place
+"""
+
+
+def bounded_page(items: Sequence[T], rows: Sequence[Row], limit: int, sort: str, keys: Sequence[str]) -> Page[T]:
+    """Return the page of `bounded` rows: it may have fewer than `limit` items, and a cursor all the same."""
+    if not rows or rows[0]["rows_found"] == len(rows):
+        return page_of(items, rows, limit, sort, keys)
+    return page_of(items, [*rows, {}], min(limit, len(rows)), sort, keys)

@@ -11,7 +11,7 @@ from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label, Text
 from queries.access import visible_to
 from queries.message import Answer, Asking, Page, Query, Versioned, answer_of
-from queries.paging import Order, page_of
+from queries.paging import Order, bounded, bounded_page
 from queries.ports import Question
 
 _MODEL = "knowledge_entry_list"
@@ -66,7 +66,8 @@ class ListEntries(Query):
     cursor: str | None = None
 
 
-_COLUMNS = ", ".join(f"e.{column}" for column in EntryView.model_fields)
+_COLUMNS = [f"e.{column}" for column in EntryView.model_fields]
+_SIZE = "octet_length(e.description) + octet_length(e.attributes::text) + octet_length(e.links::text)"
 
 _FILTERS = {
     "entity_type": "e.entity_type = %(entity_type)s",
@@ -86,7 +87,8 @@ async def get_entry(query: GetEntry, asking: Asking) -> Answer[EntryView]:
         EntryNotFound: there is none that the actor may see; another tenant's is none.
     """
     access, parameters = visible_to(asking.actor, "e")
-    sql = f"select {_COLUMNS} from {{knowledge_entry_list.entries}} e where e.entry_id = %(entry_id)s and {access}"
+    columns = ", ".join(_COLUMNS)
+    sql = f"select {columns} from {{knowledge_entry_list.entries}} e where e.entry_id = %(entry_id)s and {access}"
     question = Question(query.MODELS, sql, {"entry_id": query.entry_id, **parameters}, is_by_key=True)
     reading = await asking.read_models.read(asking.actor, question)
     if not reading.rows:
@@ -95,7 +97,7 @@ async def get_entry(query: GetEntry, asking: Asking) -> Answer[EntryView]:
 
 
 async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryView]]:
-    """Return a page of entries.
+    """Return a page of entries; one of long entries may have fewer than `limit`.
 
     Raises:
         InvalidCursor: the cursor is not of this list in this order.
@@ -110,13 +112,11 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
         after, values = order.after(query.cursor, TypeAdapter(Text if order.column == "name" else AwareDatetime))
         conditions.append(after)
         parameters |= values
-    sql = (
-        f"select {_COLUMNS} from {{knowledge_entry_list.entries}} e where {' and '.join(conditions)} "
-        f"order by {order.sql} limit %(limit)s + 1"
-    )
+    rows = f"from {{knowledge_entry_list.entries}} e where {' and '.join(conditions)}"
+    sql = bounded(_COLUMNS, _SIZE, rows, order.sql)
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
     items = [EntryView.model_validate(row) for row in reading.rows]
-    page = page_of(items, reading.rows, query.limit, query.sort, (order.column, "entry_id"))
+    page = bounded_page(items, reading.rows, query.limit, query.sort, (order.column, "entry_id"))
     return answer_of(page, reading)
 
 

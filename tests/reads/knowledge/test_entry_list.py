@@ -132,3 +132,18 @@ async def test_a_deleted_entrys_filters_still_work_among_the_deleted(ann: AsyncC
     await await_projections()
     assert await names(ann, tag="wet") == []
     assert await names(ann, tag="wet", is_active=False) == ["clay"]
+
+
+async def test_a_page_of_long_entries_has_fewer_and_the_next_one_goes_on(engine, ann: AsyncClient, await_projections):
+    for number in range(5):
+        await create_entry(ann, name=f"n{number}", description="x" * 450_000)
+    await await_projections()
+    found = [[item["name"] for item in page] async for page in pages(ann, sort="name", limit=50)]
+    assert found == [["n0", "n1", "n2"], ["n3", "n4"]]
+
+
+async def test_long_attributes_make_a_page_long_as_well(engine, ann: AsyncClient, await_projections):
+    entries = [{"name": f"n{number}", "attributes": {"key": "x" * 60_000}} for number in range(18)]
+    await ann.post(f"{ENTRIES}:batch", json={"entries": entries})
+    await await_projections()
+    assert [len(page) async for page in pages(ann, limit=50)] == [17, 1]
