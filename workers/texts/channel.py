@@ -125,7 +125,7 @@ class Channel:
     async def _drive(self) -> None:
         batch: Sequence[Job] = ()
         try:
-            while await self._has_work():
+            while await self._has_work() or await self._has_come_late():
                 batch = self._next_batch()
                 try:
                     await self._do(batch)
@@ -135,7 +135,6 @@ class Channel:
                         if not job.is_done:
                             await job.put(error)
                 batch = ()
-            await self._end_process()
         except BaseException:
             for job in (*batch, *self._waiting):
                 if not job.is_done:
@@ -155,6 +154,11 @@ class Channel:
             except TimeoutError:
                 return bool(self._waiting)
         return True
+
+    async def _has_come_late(self) -> bool:
+        """End the process that had no work for a while; return whether a job has come meanwhile."""
+        await self._end_process()
+        return bool(self._waiting)
 
     def _next_batch(self) -> list[Job]:
         """Return the jobs that are sent at once: the first, and what of those behind it is small."""

@@ -17,6 +17,7 @@ from workers.documents.document import Block, BlockKind, Page, ParsedDocument
 from workers.embedding.tokenizer import PatternTokenizer
 from workers.passages import PassageCutter
 from workers.text_analyzer import TextAnalyzer
+from workers.texts import channel
 from workers.texts.errors import (
     TextFailed,
     TextProcessDied,
@@ -235,6 +236,26 @@ async def test_a_process_without_work_ends():
         (pid,) = texts.pids()
         await until_ended(pid)
         assert await texts.passages("a name", CLAY * 40) == list(CUTTER.of_entry("a name", CLAY * 40))
+
+
+async def test_a_text_that_comes_while_the_process_is_ended_for_want_of_work_is_cut(monkeypatch):
+    async with processes(idle_seconds=0.1) as texts:
+        await texts.passages("a name", CLAY * 40)
+        is_ending, may_end = asyncio.Event(), asyncio.Event()
+        end = channel._Process.end
+
+        async def slow_end(process) -> None:
+            is_ending.set()
+            await may_end.wait()
+            await end(process)
+
+        monkeypatch.setattr(channel._Process, "end", slow_end)
+        await is_ending.wait()
+        cutting = asyncio.create_task(texts.passages("a name", CLAY * 40))
+        await asyncio.sleep(0)
+        may_end.set()
+        async with asyncio.timeout(60):
+            assert await cutting == list(CUTTER.of_entry("a name", CLAY * 40))
 
 
 async def test_one_that_does_not_start_is_the_machines_fault():
