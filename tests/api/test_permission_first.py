@@ -15,6 +15,7 @@ from commands.registry import build_handlers
 from tests.api.problem import require_problem
 from tests.builders.actors import RITA_READS
 from tests.builders.entries import NOBODYS_ID
+from tests.builders.operated import NothingOperated
 from tests.builders.requests import ENTRIES
 from varve.bootstrap import token_issuer
 
@@ -103,7 +104,7 @@ async def test_a_key_remembers_no_refusal_of_an_unread_command(rita: AsyncClient
 def test_each_route_names_the_command_that_its_function_sends(api: FastAPI):
     for method, path, route in changing_routes(api):
         assert route.command is not None
-        assert route.command in build_handlers([])
+        assert route.command in build_handlers([], [], NothingOperated())
         assert route.command.__name__ in route.endpoint.__code__.co_names, f"{method} {path}"
 
 

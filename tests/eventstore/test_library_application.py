@@ -48,6 +48,7 @@ from eventstore.snapshots import AggregateTypes, Versioned
 from tests.builders.actors import actor
 from tests.builders.documents import processed_content, uploaded_file
 from tests.builders.entries import created, new_entry
+from tests.builders.operated import NothingOperated
 from tests.fixtures.database import database_url
 from varve.embedded import ServiceUrls
 from varve.pools import open_pool
@@ -83,7 +84,7 @@ AGGREGATES: Sequence[tuple[AggregateType[Any], UUID]] = (
     (ENTRY, THIRD),
     (DOCUMENT, DOCUMENT_ID),
 )
-HANDLERS = build_handlers(())
+HANDLERS = build_handlers((), (), NothingOperated())
 
 _ROWS = "select tenant, stream, version, topic, class_version, data from varve.events order by position"
 _CLAIMS = "select tenant, claim, stream from varve.claims order by claim"

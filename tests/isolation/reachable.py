@@ -22,6 +22,7 @@ FUNCTIONS_WITHOUT_ROWS = {
     "varve.tenant()": "answers the setting itself, and raises without it",
     "varve.head()": "one number for the whole log",
     "varve.parked_count(p_projection text, p_generation integer)": "one number for all tenants",
+    "varve.application_of(p_tags text[])": "a part of what it is given",
     "varve.retrying_count(p_projection text, p_generation integer)": "one number for all tenants",
     "varve.begin_reading(p_tenant text, p_models text[], p_as_of uuid)": "sets the tenant, and counts its own",
     "varve.start_reading(p_tenant text, p_models text[], p_as_of uuid)": "sets the tenant, and counts its own",

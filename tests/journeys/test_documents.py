@@ -203,7 +203,7 @@ OTHER_SHAPES = {
 async def test_an_upload_in_another_shape_is_refused(ann: AsyncClient):
     for shape, content in OTHER_SHAPES.items():
         refused = await ann.post(DOCUMENTS, **content)
-        assert refused.status_code in {400, 422}, shape
+        assert refused.status_code in {400, 415, 422}, shape
         assert refused.headers["Content-Type"] == "application/problem+json", shape
 
 

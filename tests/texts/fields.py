@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from commands.message import Command
 from commands.redaction import redacted
 from commands.registry import build_handlers
+from tests.builders.operated import NothingOperated
 from tests.texts.steps import MOST_CHARACTERS, Step
 
 _MOST_ATTRIBUTES = 60_000
@@ -25,7 +26,7 @@ Place = tuple[str | int, ...]
 def field_steps() -> Mapping[str, Step]:
     """Return a step for each place of a text in each command: its text is as long as the field may be."""
     steps = {}
-    for command in build_handlers(("search_text",)):
+    for command in build_handlers(("search_text",), (), NothingOperated()):
         schema = command.model_json_schema()
         sample = _sample(schema, schema)
         for place, most in _texts(schema, schema):
@@ -42,7 +43,7 @@ def _sent(command: type[Command], sample: Json, place: Place, text: str) -> int:
         made = command.model_validate_json(json.dumps(body))
     except ValidationError:
         return 0
-    return len(made.model_dump_json()) + len(json.dumps(redacted(made.model_dump(mode="json"))))
+    return len(made.model_dump_json()) + len(json.dumps(redacted(made)))
 
 
 def _put(body: Json, place: Place, text: str) -> None:

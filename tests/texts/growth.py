@@ -15,7 +15,6 @@ from tests.texts.steps import Step
 _PROJECT = Path(__file__).resolve().parents[2]
 _MEASURABLE_SECONDS = 0.01
 _NEGLIGIBLE_SECONDS_PER_CHARACTER = 1e-7  # the machine's memory makes as much difference
-_MOST_GROWTH = 5.0  # of the time, where the text is four times as long
 _FREE_SECONDS = 0.05
 _MOST_BYTES_PER_BYTE = 8
 _FREE_BYTES = 64 * 1024
@@ -63,18 +62,19 @@ def complaint_at_full_size(step: Step, shape: Shape) -> str | None:
 def _complaint(step: Step, shape: Shape, quarter: Measured, whole: Measured) -> str | None:
     if whole.is_lavish:
         return f"{whole.bytes_in} bytes become {whole.bytes_out}"
-    if _is_superlinear(quarter, whole) or whole.is_slow:  # a busy machine, perhaps: the best of five decides
+    is_suspect = _is_superlinear(step, quarter, whole) or whole.is_slow
+    if is_suspect:  # a busy machine, perhaps: the best of five decides
         quarter, whole = _best(step, shape, quarter), _best(step, shape, whole)
-    if _is_superlinear(quarter, whole):
+    if _is_superlinear(step, quarter, whole):
         return (
             f"{quarter.seconds:.4f} s for {quarter.characters} characters, {whole.seconds:.4f} s for {whole.characters}"
         )
     return f"{whole.seconds:.3f} s for {whole.characters} characters" if whole.is_slow else None
 
 
-def _is_superlinear(quarter: Measured, whole: Measured) -> bool:
+def _is_superlinear(step: Step, quarter: Measured, whole: Measured) -> bool:
     matters = max(_MEASURABLE_SECONDS, whole.characters * _NEGLIGIBLE_SECONDS_PER_CHARACTER)
-    return whole.seconds >= matters and whole.seconds > _MOST_GROWTH * quarter.seconds
+    return whole.seconds >= matters and whole.seconds > step.most_growth * quarter.seconds
 
 
 def _best(step: Step, shape: Shape, first: Measured) -> Measured:

@@ -19,6 +19,7 @@ from workers.redis_faults import CODES, fault_of_redis
 from workers.waking import Waker
 
 OPERATORS = {"out_of_memory", "read_only", "not_persisted", "access_denied", "too_many_connections"}
+_TRIES = 200
 
 
 @pytest.fixture
@@ -100,8 +101,12 @@ def test_too_many_clients_are_the_operators_to_mend(server):
     options = server.connection_pool.connection_kwargs
     server.config_set("maxclients", "1")
     try:
-        with redis.Redis(unix_socket_path=options["path"], password=options["password"]) as another:
-            assert fault(another.ping) == ("too_many_connections", Meaning.OPERATOR)
+        for _ in range(_TRIES):  # it closes the connection at once, so that its reason is not always read
+            with redis.Redis(unix_socket_path=options["path"], password=options["password"]) as another:
+                found = fault(another.ping)
+            if found != ("connection_lost", Meaning.PASSING):
+                break
+        assert found == ("too_many_connections", Meaning.OPERATOR)
     finally:
         server.config_set("maxclients", before)
 

@@ -17,6 +17,6 @@ with doomed as (
 ), lost as (
     select tenant, term, count(*) as chunks from doomed, unnest(terms) as u (term) group by tenant, term
 )
-select d.tenant, count(*), sum(d.length),
-       (select string_agg(l.term || ' ' || l.chunks, ' ') from lost l where l.tenant = d.tenant)
+select d.tenant, count(*) as chunks, sum(d.length) as length,
+       (select string_agg(l.term || ' ' || l.chunks, ' ') from lost l where l.tenant = d.tenant) as terms
 from doomed d group by d.tenant

@@ -101,10 +101,15 @@ class SearchIndex:
     def replace(self, passages: Sequence[Passage], *, sources: Iterable[tuple[str, UUID]]) -> None:
         """Remove `sources` from both legs and add `passages`, as a projection does it in one transaction."""
         keys = sorted(set(sources), key=str)
-        gone = {"tenants": [tenant for tenant, _ in keys], "source_ids": [source for _, source in keys]}
         with self._connection.transaction():
-            self._replace_text(passages, gone)
-            self._replace_vectors(passages, gone)
+            self._replace_text(passages, self._chunks_of("chunks", keys))
+            self._replace_vectors(passages, self._chunks_of("vectors", keys))
+
+    def _chunks_of(self, table: str, sources: Sequence[tuple[str, UUID]]) -> Mapping[str, Any]:
+        wanted = "select * from unnest(%s::text[], %s::uuid[])"
+        sql = f"select tenant, chunk from {_NAMES[table]} where (tenant, source_id) in ({wanted})"
+        found = self._as("varve_projector", sql, [list(column) for column in zip(*sources, strict=True)] or [[], []])
+        return {"tenants": [row["tenant"] for row in found], "chunks": [row["chunk"] for row in found]}
 
     def cache_vectors(self, passages: Iterable[Passage], vectors: Iterable[Sequence[float]]) -> None:
         for passage, vector in zip(passages, vectors, strict=True):
@@ -164,11 +169,11 @@ class SearchIndex:
         chunks: Counter[str] = Counter()
         lengths: Counter[str] = Counter()
         for row in self._write("text_remove", gone):
-            if row["term"] is None:
-                chunks[row["tenant"]] -= row["chunks"]
-                lengths[row["tenant"]] -= row["length"]
-            else:
-                changes[row["tenant"], row["term"]] -= row["chunks"]
+            chunks[row["tenant"]] -= row["chunks"]
+            lengths[row["tenant"]] -= int(row["length"])
+            terms = (row["terms"] or "").split()
+            for term, number in zip(terms[::2], terms[1::2], strict=True):
+                changes[row["tenant"], term] -= int(number)
         for passage in passages:
             frequencies = passage.frequencies()
             changes.update((passage.tenant, term) for term in frequencies)
