@@ -267,8 +267,8 @@ class Lane:
         try:
             if self._must_look:
                 await self._look()
-            while self._position < end:
-                await self._step()
+            while self._position < end and await self._step():  # a log that was put back may end before
+                pass
         except LeaseLostError:
             return "lost"
         except MemoryError:
