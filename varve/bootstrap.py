@@ -270,6 +270,10 @@ async def open_engine(
         run_beside(stack, waker.run())
         texts = await stack.enter_async_context(open_texts(settings))
         projections = projections_of(settings, texts, waker.wake)
+        children = None
+        if child_target is not None:
+            children = ForkedLaneChildren(child_target, owner, pool)
+            run_beside(stack, children.warm_up())
         yield Engine(
             [*projections, *more_projections],
             pool=pool,
@@ -278,7 +282,7 @@ async def open_engine(
             owner=owner,
             window_size=window_size,
             on_step=on_step,
-            children=None if child_target is None else ForkedLaneChildren(child_target, owner, pool),
+            children=children,
             is_after_crash=is_after_crash,
             helpers=texts.pids,
         )

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from workers.process_limits import OUT_OF_MEMORY
 
 log = structlog.get_logger()
 
+_WARM_UP_SECONDS = 3.0
 _START_SECONDS = 20.0
 _END_SECONDS = 5.0
 _AT_ONCE = 2
@@ -75,6 +77,12 @@ class ForkedLaneChildren:
         self._names = [f"{owner}!{number}" for number in range(1, _AT_ONCE + 1)]
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._starting = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lane child")
+
+    async def warm_up(self) -> None:
+        """Start the clean process that children are forked from, once the worker is at work: takeovers wait for it."""
+        await asyncio.sleep(_WARM_UP_SECONDS)
+        multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
+        await asyncio.get_running_loop().run_in_executor(self._starting, forkserver.ensure_running)
 
     async def run(self, order: Order) -> Ending:
         """Run `order` in a child, and end the child when it makes no progress in time."""

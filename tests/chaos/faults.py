@@ -170,6 +170,7 @@ class Faults:
         async with asyncio.timeout(_TRAP_SECONDS):
             while not is_stopped(pid):  # noqa: ASYNC110 - a process tells nobody
                 await asyncio.sleep(_LOOK_SECONDS)
+        group.stopped.add(pid)
         return time.monotonic(), await self._outlive(group, pid)
 
     async def _stop_projections_briefly(self, choice: random.Random) -> tuple[float, IsWell]:

@@ -153,12 +153,15 @@ async def _until_quiet(system: System, say: Callable[[str], None]) -> float | No
 
 
 def _unasked_ends(system: System) -> list[str]:
-    """Return the ends of processes that no fault explains: all of ours are by SIGKILL."""
+    """Return the ends of processes that no fault explains.
+
+    All of ours are by SIGKILL, but for those of processes that were stopped: woken, they end as if they had hung.
+    """
     return [
         f"{kind} {death.pid} ended with {death.returncode}"
         for kind, group in system.groups.items()
         for death in group.history
-        if death.returncode != -9
+        if death.returncode != -9 and not (death.returncode == 1 and death.pid in group.stopped)
     ]
 
 

@@ -74,6 +74,8 @@ class Group:
     deaths: "asyncio.Queue[Death]" = field(default_factory=asyncio.Queue)
     history: list[Death] = field(default_factory=list)
     processes: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
+    stopped: set[int] = field(default_factory=set)
+    """Processes that were stopped: to such a one, when it is woken, its event loop seems to have hung."""
 
     async def keep_running(self, number: int) -> None:
         """Run one process of the group, again and again, until cancelled."""
@@ -106,6 +108,8 @@ class Group:
     def signal(self, pid: int, number: signal.Signals) -> None:
         """Signal a process of the group, unless it has just ended."""
         if pid in self.processes:
+            if number is signal.SIGSTOP:
+                self.stopped.add(pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 

@@ -108,7 +108,7 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = _SECON
     raise TimeoutError(f"never came true: {what}")
 
 
-async def until_caught_up(admin: Connection, projections: Sequence[str]) -> None:
+async def until_caught_up(admin: Connection, projections: Sequence[str], seconds: float = _SECONDS) -> None:
     """Wait until the live lanes of `projections` have reached the head of the log."""
 
     async def caught_up() -> bool:
@@ -117,7 +117,7 @@ async def until_caught_up(admin: Connection, projections: Sequence[str]) -> None
         known = {lane["projection"] for lane in live}
         return known == set(projections) and all(lane["position"] >= head for lane in live)
 
-    await until(caught_up, f"{', '.join(projections)} at the head of the log")
+    await until(caught_up, f"{', '.join(projections)} at the head of the log", seconds)
 
 
 async def live_generation(admin: Connection, projection: str) -> int:

@@ -11,6 +11,9 @@ from tests.projections.hostile import DEATHS, Hostile, HostileCounts, opening
 from tests.projections.sending import create, create_many
 from varve.lane_child import target_of
 
+_SECONDS = 240.0
+"""On a busy machine processes take long to start."""
+
 
 async def parked(admin, projection: str = Hostile.NAME) -> list[tuple[int, int, str | None]]:
     cursor = await admin.execute(
@@ -52,9 +55,9 @@ async def test_a_suspected_lane_in_which_nothing_is_wrong_comes_back(isolated, p
     await create_many(platform, 30)
     await suspect(admin, projector_pool, Listed())
     async with isolated(Listed()):
-        await until_caught_up(admin, ["listed"])
+        await until_caught_up(admin, ["listed"], _SECONDS)
         await create_many(platform, 5)
-        await until_caught_up(admin, ["listed"])
+        await until_caught_up(admin, ["listed"], _SECONDS)
     assert await positions(admin, "listed") == await logged_positions(admin)
     cursor = await admin.execute("select losses from varve.leases where projection = 'listed'")
     assert await cursor.fetchone() == (0,)
@@ -67,7 +70,7 @@ async def test_the_event_that_ends_its_process_is_parked_alone(isolated, platfor
     await create_many(platform, 5)
     await suspect(admin, projector_pool, Hostile())
     async with isolated(Hostile()):
-        await until_caught_up(admin, ["hostile"])
+        await until_caught_up(admin, ["hostile"], _SECONDS)
     ((_, position, error),) = await parked(admin)
     assert error == DEATHS[name]
     assert await listed(admin) == [each for each in await logged(admin) if each != position]
@@ -79,7 +82,7 @@ async def test_several_in_several_streams_are_parked_one_after_the_other(isolate
         await create(platform, name)
     await suspect(admin, projector_pool, Hostile())
     async with isolated(Hostile()):
-        await until_caught_up(admin, ["hostile"])
+        await until_caught_up(admin, ["hostile"], _SECONDS)
     found = await parked(admin)
     assert [error for _, _, error in found] == ["killed", "killed", "killed"]
     assert await listed(admin) == sorted(set(await logged(admin)) - {position for _, position, _ in found})
@@ -110,14 +113,14 @@ async def test_an_event_that_ended_its_process_is_retried_in_a_child(isolated, p
     await create(platform, "leaves")
     await suspect(admin, projector_pool, Hostile())
     async with isolated(Hostile()):
-        await until_caught_up(admin, ["hostile"])
+        await until_caught_up(admin, ["hostile"], _SECONDS)
         await admin.execute("update varve.parked set is_to_retry = true")
 
         async def was_retried() -> bool:
             cursor = await admin.execute("select attempts, is_to_retry, error from varve.parked")
             return await cursor.fetchone() == (3, False, "killed")
 
-        await until(was_retried, "the event was tried in a child again")
+        await until(was_retried, "the event was tried in a child again", _SECONDS)
 
 
 async def test_a_lane_that_runs_out_of_memory_is_tried_in_a_child_before_anything_is_parked(
@@ -132,6 +135,6 @@ async def test_a_lane_that_runs_out_of_memory_is_tried_in_a_child_before_anythin
     monkeypatch.setattr("tests.projections.hostile.FOLDS", {"entry 1": fail})  # of this process alone
     async with isolated(Hostile()):
         await create(platform, "entry 1")
-        await until_caught_up(admin, ["hostile"])
+        await until_caught_up(admin, ["hostile"], _SECONDS)
     assert await parked(admin) == []
     assert await listed(admin) == await logged(admin)
