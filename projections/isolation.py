@@ -29,7 +29,7 @@ _DEATHS_TO_PARK = 2
 _WINDOW = 1000
 """Events: no batch that a worker was lost in reaches further."""
 _BATCH_SECONDS = 1.2
-_PASSAGE_SECONDS = 0.05
+_PASSAGE_SECONDS = 0.01
 _TEXT_SECONDS = 6.0
 """A text of some length is cut in a process of its own, which may have to start first."""
 
@@ -37,7 +37,7 @@ _TEXT_SECONDS = 6.0
 class Ending(NamedTuple):
     """How a child ended, and the parked event that it tried again, if it was at one: its partition and position."""
 
-    kind: Literal["passed", "lost", "away"] | Death
+    kind: Literal["passed", "lost", "away", "waiting"] | Death
     retried: tuple[str, int] | None = None
 
 
@@ -155,10 +155,12 @@ class Isolation:
     def aside(self, culprit: Culprit, slots: range) -> Aside | None:
         """Return how `culprit` is parked; None when it is not for this lane, and is only passed by.
 
-        Its partition is its stream, as for an event that can't be decoded: what else it may be is not known.
+        Where the projection says itself what partitions are, that can't be known of an event which nothing decodes. Its
+        stream stands for it, and each lane that dies of the event parks it.
         """
-        partition = f"{culprit.tenant}/{culprit.stream}"
+        by = self._projection.partitioned_by()
+        partition = culprit.tenant if by == "tenant" else f"{culprit.tenant}/{culprit.stream}"
         topics = {event_class.TOPIC for event_class in self._projection.EVENTS}
-        if culprit.topic not in topics or slot_of(partition) not in slots:
+        if culprit.topic not in topics or (by is not None and slot_of(partition) not in slots):
             return None
         return Aside(culprit.position, culprit.tenant, partition, culprit.death, None, _DEATHS_TO_PARK)

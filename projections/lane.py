@@ -80,7 +80,7 @@ _RETRIED_AT_ONCE = 10  # each may have some megabytes
 _MOST_FILLED_SECONDS = 60.0
 """After these, rests not counted, a rebuild keeps what it has; a worker that dies before begins anew."""
 _MAX_LINKS = 64
-_HUNG_SECONDS = 8.0
+_HUNG_SECONDS = 15.0
 """A batch that takes so much longer than it may is cancelled, and run in a child: its thread may go on for ever."""
 _READ_SECONDS = 1.2
 """For a window in a child, without what the database takes."""
@@ -191,6 +191,7 @@ class Lane:
         """Learn what is to become of the generation now, and up to where it goes: operators change that."""
         if (lease.purpose, lease.up_to) != (self._lease.purpose, self._lease.up_to):
             self._wake.set()
+            self.is_suspected = self.is_suspected or lease.losses > 0
         self._lease = lease
         self._is_building = lease.status == "building"
 
@@ -255,7 +256,7 @@ class Lane:
             FAULTS.note("lane.failed", error, lane=self._lease.key, position=self._position)
         return False
 
-    async def run_alone(self, end: int, *, fills: bool) -> Literal["passed", "lost", "away"]:
+    async def run_alone(self, end: int, *, fills: bool) -> Literal["passed", "lost", "away", "waiting"]:
         """Do what is to be done up to the position `end`, as a child in which nothing else runs.
 
         Whatever the worker itself can deal with ends it as passed: the worker meets it again.
@@ -271,6 +272,8 @@ class Lane:
                 pass
         except LeaseLostError:
             return "lost"
+        except NotReadyError:
+            return "waiting"
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - see above
@@ -337,11 +340,14 @@ class Lane:
         if self._isolation is not None:
             fills = self._is_building and self._position == 0 and self._can_fill
             order: Order | None = await self._isolation.first_order(self._lease, self._position, fills=fills)
+            has_work = order is not None and order.to > self._position
             while order is not None and (order.to > self._position or self._must_look):
                 self._must_look = False
                 order = await self._after(order, await self._isolation.run(order))
-            async with self._pool.connection() as connection:
-                await clear_suspicion(connection, self._lease)
+            # What is compared with the live rows is folded at the end, in the worker: there it may have died, too.
+            if has_work or self._lease.purpose not in {"verify", "repair"}:
+                async with self._pool.connection() as connection:
+                    await clear_suspicion(connection, self._lease)
         self.is_suspected = self._has_hung = False
         await self._look()
 
@@ -353,7 +359,7 @@ class Lane:
             self._position, self._can_fill = position, False
             self._is_filled = self._projection.bulk() is not None
         if self._isolation is None or not is_death(ending.kind):
-            return await self._begun_again(order) if ending.kind == "away" else None
+            return await self._begun_again(order, ending) if ending.kind in {"away", "waiting"} else None
         self.may_have_stuck_thread = self.may_have_stuck_thread or self._has_hung
         if ending.retried is not None:
             self._must_look = True
@@ -365,10 +371,11 @@ class Lane:
         await self._put_aside(found)
         return order
 
-    async def _begun_again(self, order: Order) -> Order:
-        """Return `order` after a pause: its child could not begin, or lost the database."""
-        async with self._pool.connection() as connection:
-            await note_failure(connection, self._lease, _NO_CHILD)
+    async def _begun_again(self, order: Order, ending: Ending) -> Order:
+        """Return `order` after a pause: its child could not begin, lost the database, or waits for what is made."""
+        if ending.kind == "away":
+            async with self._pool.connection() as connection:
+                await note_failure(connection, self._lease, _NO_CHILD)
         await asyncio.sleep(_NO_CHILD_SECONDS)
         return order
 
@@ -616,8 +623,10 @@ class Lane:
 
     async def _retry(self, partition: str, positions: Sequence[int]) -> None:
         """Apply what is parked of a partition, one by one and in order, up to what fails again."""
-        for begin in range(0, len(positions), _RETRIED_AT_ONCE):
-            some = positions[begin : begin + _RETRIED_AT_ONCE]
+        at_once = _RETRIED_AT_ONCE if self._end is None else 1  # in a child each is to be told from the others
+        for begin in range(0, len(positions), at_once):
+            some = positions[begin : begin + at_once]
+            self._note_stage(Stage(_READ_SECONDS, (partition, some[0])))
             try:
                 wanted = [position for position in some if position not in self._skipped]
                 events = {event.position: event for event in await self._shared_log.at(wanted, self._lease.wanted)}

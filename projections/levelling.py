@@ -4,6 +4,7 @@ Its own lanes stop at a common position. From there, what the live lanes have be
 that compares: nobody waits for lanes to be at one position by chance, and the live ones go on.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from projections.shared_log import SharedLog
 
 log = structlog.get_logger()
 
+_MOST_SECONDS = 30.0
 _MOST_FOLDED = 10_000
 """Positions; what is beyond is left to the lanes."""
 
@@ -113,10 +115,13 @@ async def level(
     lowest, highest = min(span.position for span in spans), max(span.position for span in spans)
     if lowest < stopped_at:
         raise NotLevelError
-    if highest - stopped_at > _MOST_FOLDED:
+    if highest - stopped_at > _MOST_FOLDED or lease.losses:  # what ended a worker is tried in a child of the lane's
         raise NotFoldedError
     try:
-        await _fold_up_to(connection, projection, lease, shared_log, stopped_at, spans)
+        async with asyncio.timeout(_MOST_SECONDS):  # a fold on a thread may go on for ever
+            await _fold_up_to(connection, projection, lease, shared_log, stopped_at, spans)
+    except TimeoutError as error:
+        raise NotFoldedError from error
     except Exception as error:
         if meaning_of(error) is not Meaning.OF_THE_EVENT:
             raise

@@ -12,6 +12,7 @@ insert into varve.parked (projection, generation, position, tenant, partition, e
 select %(projection)s, %(generation)s, * from unnest(
     %(positions)s::bigint[], %(tenants)s::text[], %(partitions)s::text[], %(errors)s::text[], %(stacks)s::text[],
     %(attempts)s::integer[])
+on conflict do nothing  -- another lane may have died of the event, too
 """
 _LOOK = """
 select partition, position, is_to_retry, error from varve.parked

@@ -99,6 +99,7 @@ def _error(response: httpx.Response) -> ApiError:
     try:
         problem = response.json()
         code = str(problem["type"]).removeprefix("urn:varve:problem:")
-        return ApiError(f"{problem['detail']} ({code})", code, status="refused")
+        wrong = [f"{'.'.join(map(str, each['location'][1:]))}: {each['message']}" for each in problem.get("errors", ())]
+        return ApiError(" ".join([f"{problem['detail']} ({code})", *wrong]), code, status="refused")
     except (ValueError, KeyError, TypeError):
         return ApiError(f"unexpected answer {response.status_code} from {response.url}")

@@ -54,7 +54,7 @@ class StageWriter:
     def note(self, stage: Stage) -> None:
         self._write({"seconds": stage.seconds, "retried": stage.retried})
 
-    def end(self, kind: Literal["passed", "lost", "away"]) -> None:
+    def end(self, kind: Literal["passed", "lost", "away", "waiting"]) -> None:
         self._write({"ended": kind})
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class _Child:
         self._has_said = asyncio.Event()
         self._stage = Stage(_START_SECONDS)
         self._has_begun = False
-        self._ended: Literal["passed", "lost", "away"] | None = None
+        self._ended: Literal["passed", "lost", "away", "waiting"] | None = None
         self._is_closed = False
         self._helpers_ticks = 0
         self._note_time()
@@ -225,6 +225,17 @@ class _Child:
         return _stat_of(self._process.pid or 0)[0]
 
 
+def _let_the_server_end() -> None:
+    """Close what a child is given of the pipe by which its server sees that the worker has ended.
+
+    As long as a child that hangs holds it, the server would go on, and the child with it: they end together.
+    """
+    server = vars(forkserver._forkserver)  # noqa: SLF001 - the one way to it
+    if server["_forkserver_alive_fd"] is not None:
+        os.close(server["_forkserver_alive_fd"])
+        server["_forkserver_alive_fd"] = None
+
+
 def _stat_of(pid: int) -> list[str]:
     """Return what proc(5) says of a process from its state on; empty strings when it has ended."""
     try:
@@ -235,6 +246,7 @@ def _stat_of(pid: int) -> list[str]:
 
 def _in_child(target: Target, order: Order, name: str, writer: Any) -> None:
     """Run `target`, and end without waiting for threads that never end."""
+    _let_the_server_end()
     try:
         target(order, name, writer.fileno())
     except MemoryError:

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Typ
 from domain.knowledge.errors import EntryNotFound
 from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label, Text
+from eventstore.turns import Turn
 from queries.access import visible_to
 from queries.message import Answer, Asking, Page, Query, Versioned, answer_of
 from queries.paging import Order, bounded, bounded_page
@@ -115,7 +116,10 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
     rows = f"from {{knowledge_entry_list.entries}} e where {' and '.join(conditions)}"
     sql = bounded(_COLUMNS, _SIZE, rows, order.sql)
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
-    items = [EntryView.model_validate(row) for row in reading.rows]
+    turn, items = Turn(), []
+    for row in reading.rows:
+        items.append(EntryView.model_validate(row))
+        await turn.pause()
     page = bounded_page(items, reading.rows, query.limit, query.sort, (order.column, "entry_id"))
     return answer_of(page, reading)
 

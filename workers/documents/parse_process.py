@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from workers.documents.limits import ParserLimits
 from workers.documents.parse import extract
 from workers.documents.rejection import DocumentRejected, Reason
 from workers.documents.wire import READY, Crash, dump_answer, load_request
+from workers.process_limits import die_with
 
 Extract = Callable[[bytes, str, str, ParserLimits], ParsedDocument]
 _OPEN_FILES = 32
@@ -45,6 +47,7 @@ def _take_standard_output() -> BinaryIO:
 
 
 def _limit(limits: ParserLimits) -> None:
+    die_with(os.getppid(), signal.SIGKILL)
     seconds = max(1, round(limits.seconds))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))

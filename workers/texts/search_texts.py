@@ -101,8 +101,9 @@ class SearchTexts:
 
     def _keep(self, key: bytes, passages: _Passages) -> _Passages:
         octets = sum(_PASSAGE_OCTETS + sys.getsizeof(each.text) + sys.getsizeof(each.embedded) for each in passages)
+        _, replaced = self._kept.pop(key, (passages, 0))
         self._kept[key] = passages, octets
-        self._octets += octets
+        self._octets += octets - replaced
         while self._octets > self._most_octets and len(self._kept) > 1:
             _, forgotten = self._kept.pop(next(iter(self._kept)))
             self._octets -= forgotten
