@@ -66,7 +66,7 @@ order by version desc limit 1
 """
 
 _WINDOW_EVENTS = 200  # some milliseconds of work between two looks at other requests
-_WINDOW_BYTES = 1_000_000
+_WINDOW_BYTES = 8_000_000
 _DECODED_AT_ONCE = 500_000  # bytes, some milliseconds
 
 
