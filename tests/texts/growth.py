@@ -15,6 +15,7 @@ from tests.texts.steps import Step
 _PROJECT = Path(__file__).resolve().parents[2]
 _MEASURABLE_SECONDS = 0.01
 _NEGLIGIBLE_SECONDS_PER_CHARACTER = 1e-7  # the machine's memory makes as much difference
+_SURE_GROWTH = 8.0  # half of what a quadratic step has
 _FREE_SECONDS = 0.05
 _MOST_BYTES_PER_BYTE = 8
 _FREE_BYTES = 64 * 1024
@@ -48,7 +49,7 @@ def complaint(step: Step, shape: Shape) -> str | None:
     while True:
         whole = _measure(step, shape, size)
         if whole.seconds >= _MEASURABLE_SECONDS or size >= step.most or whole.is_lavish:
-            return _complaint(step, shape, quarter, whole)
+            return _complaint(step, shape, quarter, whole, _is_confirmed)
         quarter, size = whole, min(4 * size, step.most)
         if size < 4 * quarter.characters:
             quarter = _measure(step, shape, size // 4)
@@ -56,20 +57,35 @@ def complaint(step: Step, shape: Shape) -> str | None:
 
 def complaint_at_full_size(step: Step, shape: Shape) -> str | None:
     """Return what is wrong with the step for the longest text of this shape and a quarter of it."""
-    return _complaint(step, shape, _measure(step, shape, step.most // 4), _measure(step, shape, step.most))
+    quarter, whole = _measure(step, shape, step.most // 4), _measure(step, shape, step.most)
+    return _complaint(step, shape, quarter, whole, lambda *_: True)
 
 
-def _complaint(step: Step, shape: Shape, quarter: Measured, whole: Measured) -> str | None:
+def _complaint(
+    step: Step,
+    shape: Shape,
+    quarter: Measured,
+    whole: Measured,
+    is_confirmed: Callable[[Step, Shape, Measured, Measured], bool],
+) -> str | None:
     if whole.is_lavish:
         return f"{whole.bytes_in} bytes become {whole.bytes_out}"
     is_suspect = _is_superlinear(step, quarter, whole) or whole.is_slow
     if is_suspect:  # a busy machine, perhaps: the best of five decides
         quarter, whole = _best(step, shape, quarter), _best(step, shape, whole)
-    if _is_superlinear(step, quarter, whole):
+    if _is_superlinear(step, quarter, whole) and is_confirmed(step, shape, quarter, whole):
         return (
             f"{quarter.seconds:.4f} s for {quarter.characters} characters, {whole.seconds:.4f} s for {whole.characters}"
         )
     return f"{whole.seconds:.3f} s for {whole.characters} characters" if whole.is_slow else None
+
+
+def _is_confirmed(step: Step, shape: Shape, quarter: Measured, whole: Measured) -> bool:
+    """Whether the next quadruple grows as much: some milliseconds on a busy machine tell little."""
+    if 4 * whole.characters > step.most:
+        return whole.seconds > _SURE_GROWTH * quarter.seconds
+    larger = _best(step, shape, _measure(step, shape, 4 * whole.characters))
+    return _is_superlinear(step, whole, larger)
 
 
 def _is_superlinear(step: Step, quarter: Measured, whole: Measured) -> bool:
