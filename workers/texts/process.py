@@ -1,6 +1,5 @@
 """The process that works on texts: it limits itself, does one job after another, and ends with its worker."""
 
-import ctypes
 import math
 import os
 import resource
@@ -9,21 +8,20 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
+from workers.process_limits import die_with, volunteer_for_the_kernel
 from workers.texts.limits import cpu_seconds
 from workers.texts.steps import Step, steps
 from workers.texts.wire import END, FAILED, HEADER, LAST, PART, READY, Config, frame
 
 MEMORY = b"memory"
 """The answer to a job that takes more memory than there may be."""
-_PR_SET_PDEATHSIG = 1
 _OPEN_FILES = 32
-_OOM_SCORE = "900"
+_SCORE = 900
 """Linux is to end this process before any other of the machine."""
 _FRAMES = 3
 _GATHERED_BYTES = 400_000
@@ -60,12 +58,8 @@ def _take_standard_input() -> socket.socket:
 
 
 def _limit(config: Config) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != config.parent:
-        os._exit(1)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    die_with(config.parent, signal.SIGKILL)
+    volunteer_for_the_kernel(_SCORE)
     _, most = resource.getrlimit(resource.RLIMIT_AS)  # the worker may have a limit, too
     memory = config.memory_bytes if most == resource.RLIM_INFINITY else min(most, config.memory_bytes)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
