@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 Death = Literal["hung", "killed", "memory"]
 """How a child ended: it made no progress in time, it died, or it needed more memory than it may have."""
+Result = Literal["passed", "lost", "away", "waiting"]
+"""How a child ended by itself: done, without the lease, without the database, or before something is made."""
 _DEATHS: frozenset[str] = frozenset(get_args(Death))
 _DEATHS_TO_PARK = 2
 _WINDOW = 1000
@@ -37,7 +39,7 @@ _TEXT_SECONDS = 6.0
 class Ending(NamedTuple):
     """How a child ended, and the parked event that it tried again, if it was at one: its partition and position."""
 
-    kind: Literal["passed", "lost", "away", "waiting"] | Death
+    kind: Result | Death
     retried: tuple[str, int] | None = None
 
 

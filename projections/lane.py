@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
@@ -39,6 +39,7 @@ from projections.isolation import (
     LaneChildren,
     NoteStage,
     Order,
+    Result,
     Stage,
     allowed_seconds,
     is_death,
@@ -256,7 +257,7 @@ class Lane:
             FAULTS.note("lane.failed", error, lane=self._lease.key, position=self._position)
         return False
 
-    async def run_alone(self, end: int, *, fills: bool) -> Literal["passed", "lost", "away", "waiting"]:
+    async def run_alone(self, end: int, *, fills: bool) -> Result:
         """Do what is to be done up to the position `end`, as a child in which nothing else runs.
 
         Whatever the worker itself can deal with ends it as passed: the worker meets it again.

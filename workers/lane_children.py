@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
-from projections.isolation import Death, Ending, Order, Stage
+from projections.isolation import Death, Ending, Order, Result, Stage
 from workers.process_limits import OUT_OF_MEMORY
 
 log = structlog.get_logger()
@@ -54,7 +54,7 @@ class StageWriter:
     def note(self, stage: Stage) -> None:
         self._write({"seconds": stage.seconds, "retried": stage.retried})
 
-    def end(self, kind: Literal["passed", "lost", "away", "waiting"]) -> None:
+    def end(self, kind: Result) -> None:
         self._write({"ended": kind})
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -72,6 +72,8 @@ class ForkedLaneChildren:
             owner: of the leases.
             pool: of the projector.
         """
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([_PRELOADED])
         self._target = target
         self._pool = pool
         self._names = [f"{owner}!{number}" for number in range(1, _AT_ONCE + 1)]
@@ -81,7 +83,6 @@ class ForkedLaneChildren:
     async def warm_up(self) -> None:
         """Start the clean process that children are forked from, once the worker is at work: takeovers wait for it."""
         await asyncio.sleep(_WARM_UP_SECONDS)
-        multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
         await asyncio.get_running_loop().run_in_executor(self._starting, forkserver.ensure_running)
 
     async def run(self, order: Order) -> Ending:
@@ -95,9 +96,7 @@ class ForkedLaneChildren:
 
     async def _run(self, order: Order, name: str) -> Ending:
         reader, writer = multiprocessing.Pipe(duplex=False)
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([_PRELOADED])
-        process = context.Process(target=_in_child, args=(self._target, order, name, writer), daemon=True)
+        process = self._context.Process(target=_in_child, args=(self._target, order, name, writer), daemon=True)
         with reader, writer:
             # On a thread: the first time, the clean process starts. Of our own: others may be stuck in a fold.
             await asyncio.get_running_loop().run_in_executor(self._starting, process.start)
@@ -124,7 +123,7 @@ class _Child:
         self._has_said = asyncio.Event()
         self._stage = Stage(_START_SECONDS)
         self._has_begun = False
-        self._ended: Literal["passed", "lost", "away", "waiting"] | None = None
+        self._ended: Result | None = None
         self._is_closed = False
         self._helpers_ticks = 0
         self._note_time()
@@ -149,7 +148,7 @@ class _Child:
                 if await is_at_work():
                     self._note_time()
                     continue
-            except (psycopg.Error, PoolTimeout):
+            except psycopg.Error:
                 return Ending("away")
             return self._death("hung")
         if self._ended is not None:
