@@ -126,10 +126,10 @@ async def live_generation(admin: Connection, projection: str) -> int:
     return max(live, default=0)
 
 
-async def until_live(admin: Connection, projection: str, generation: int) -> None:
+async def until_live(admin: Connection, projection: str, generation: int, seconds: float = _SECONDS) -> None:
     """Wait until `generation` of the projection is the one that is read."""
 
     async def is_live() -> bool:
         return await live_generation(admin, projection) == generation
 
-    await until(is_live, f"generation {generation} of {projection} is live")
+    await until(is_live, f"generation {generation} of {projection} is live", seconds)

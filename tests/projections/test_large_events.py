@@ -137,9 +137,8 @@ async def seconds_until_listed(admin, entry_id) -> float:
 
 @pytest.mark.slow
 async def test_the_largest_that_is_sent_costs_no_lease_and_holds_up_nobody(
-    settings, platform, admin, projector_pool, embedding, monkeypatch
+    settings, platform, admin, projector_pool, embedding
 ):
-    monkeypatch.setattr("tests.projections.engines._SECONDS", SECONDS)
     content = await processed_document(platform, settings)
     projections = [each for each in read_models(settings, embedding.wake) if each.NAME in NAMES]
     (text_leg,) = [each for each in projections if each.NAME == SearchTextLeg.NAME]
@@ -157,8 +156,8 @@ async def test_the_largest_that_is_sent_costs_no_lease_and_holds_up_nobody(
             await send(platform, RestoreKnowledgeEntry(entry_id=entry.aggregate_id), actors.ANN)
             other = await send(platform, CreateKnowledgeEntry(entry=new_entry()), actors.ANN_ELSEWHERE)
             assert await seconds_until_listed(admin, other.aggregate_id) < SOON
-            await until_live(admin, SearchTextLeg.NAME, 2)
-            await until_caught_up(admin, NAMES)
+            await until_live(admin, SearchTextLeg.NAME, 2, SECONDS)
+            await until_caught_up(admin, NAMES, SECONDS)
         assert max(late) < LONGEST_STALL
         after = await fences(admin)
     rebuilt = {each for each in after if each[0] == SearchTextLeg.NAME}
