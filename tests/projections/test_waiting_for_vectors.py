@@ -1,5 +1,7 @@
 """A large document's vectors are asked for some at a time, and what waits for them is not worked out at each look."""
 
+import asyncio
+
 import pytest
 
 from commands.knowledge.process_document import CompleteDocumentProcessing, ProcessDocument
@@ -19,6 +21,7 @@ from varve.bootstrap import embedder
 from workers.embedding.requests import EmbeddingRequests
 
 PASSAGES = 150
+AHEAD = 40
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ async def document(platform) -> None:
 async def test_they_are_asked_for_ahead_and_the_document_is_cut_once(
     settings, platform, admin, projector_pool, document, monkeypatch
 ):
-    monkeypatch.setattr(sources, "_SLICE_CHUNKS", 20)
+    monkeypatch.setattr(sources, "_SLICE_CHUNKS", AHEAD // 2)
     monkeypatch.setattr(vector_leg, "_SLICES_AHEAD", 2)
     monkeypatch.setattr(vector_leg, "_LARGE", 100)
     cut: list[int] = []
@@ -65,15 +68,16 @@ async def test_they_are_asked_for_ahead_and_the_document_is_cut_once(
         (number,) = await (await admin.execute("select count(*) from varve.embedding_requests")).fetchone()
         return number
 
-    async def some_are_requested() -> bool:
-        return await requested() > 0
+    async def as_many_as_are_ahead() -> bool:
+        return await requested() >= AHEAD
 
     monkeypatch.setattr(SourceReader, "cut", told)
     requests = EmbeddingRequests(embedder(settings), projector_pool)
     (leg,) = [each for each in read_models(settings, requests.wake) if each.NAME == SearchVectorLeg.NAME]
     async with engine_of(settings, [leg]):
-        await until(some_are_requested, "vectors are asked for")
-        assert await requested() == 40
+        await until(as_many_as_are_ahead, "vectors are asked for")
+        await asyncio.sleep(0.2)  # in which it would ask for more, if it did
+        assert await requested() == AHEAD
         async with running(requests.run()):
             await until_caught_up(admin, [leg.NAME])
     cursor = await admin.execute("select count(*) from read_models.search_vector_1_vectors")
