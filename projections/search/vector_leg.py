@@ -46,7 +46,8 @@ select tenant, content_hash from missing
 class SearchVectorLeg(Projection):
     """Takes vectors from the cache; what is not there yet it asks for, and waits.
 
-    Only this lane waits: the text leg, other projections and every transaction go on while the embedder works.
+    Only this lane waits: the text leg, other projections and every transaction go on while the embedder works. A
+    passage that the embedder refuses is left out; words still find it.
     """
 
     NAME: ClassVar[str] = "search_vector"
@@ -147,9 +148,10 @@ class SearchVectorLeg(Projection):
             added = await connection.execute(
                 statement("vector_add").format(**tables), chunk_columns(some) | {"model": self._model.key}
             )
-            if len(await added.fetchall()) != len(some):
+            known = await added.fetchall()
+            if len(known) != len(some):
                 raise NotReadyError("a vector was evicted from the cache in between")
-            counts.update(chunk.source.tenant for chunk in some)
+            counts.update(tenant for tenant, _, is_added in known if is_added)
         await _count(connection, tables, counts)
 
 

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from tests.fixtures.engine import running
 from varve.pools import open_pool
 from workers.embedding import requests
+from workers.embedding.errors import EmbedderBusy, EmbedderRefused, EmbedderUnavailable
 from workers.embedding.hashing import HashingEmbedder
 from workers.embedding.requests import EmbeddingRequests
 
@@ -140,3 +142,91 @@ async def test_a_worker_that_stops_gives_back_what_it_had_claimed(admin, pool):
         await embedder.has_begun.wait()
     cursor = await admin.execute("select leased_until from varve.embedding_requests")
     assert await cursor.fetchall() == [(None,)]
+
+
+class Refusing(Watched):
+    """Takes no batch with a text that has one of `words` in it, and nothing at all without `is_set_up`."""
+
+    def __init__(self, *words, error=EmbedderRefused):
+        super().__init__()
+        self.words = words
+        self.error = error
+        self.is_set_up = True
+
+    async def embed(self, texts):
+        vectors = await super().embed(texts)
+        if not self.is_set_up or any(word in text for text in texts for word in self.words):
+            raise self.error("this text is not taken")
+        return vectors
+
+
+async def refused(admin):
+    cursor = await admin.execute("select tenant, content_hash from varve.embeddings where embedding is null")
+    return set(await cursor.fetchall())
+
+
+async def until_asked(embedder, times):
+    async with asyncio.timeout(SECONDS):
+        while len(embedder.batches) < times:  # noqa: ASYNC110 - an event for each number would say no more
+            await asyncio.sleep(0.01)
+
+
+def keys_of(*texts, tenant="acme"):
+    return {(tenant, hashlib.sha256(text.encode()).digest()) for text in texts}
+
+
+@pytest.mark.parametrize("error", [EmbedderRefused, EmbedderUnavailable, ValueError])
+async def test_a_text_that_the_embedder_refuses_keeps_no_other_from_its_vector(admin, pool, error):
+    texts = [f"layer {number}" for number in range(100)]
+    await ask(admin, *texts, "poison one", "poison two")
+    await ask(admin, "poison one", "clay", tenant="umbra")
+    embedder = Refusing("poison", error=error)
+    worker = EmbeddingRequests(embedder, pool)
+    with capture_logs() as logs:
+        async with running(worker.run()):
+            await until_embedded(admin, worker)
+    assert await count(admin, "embeddings") == 104
+    assert await refused(admin) == keys_of("poison one", "poison two") | keys_of("poison one", tenant="umbra")
+    told = {(line["tenant"], line["content_hash"]) for line in logs if line["event"] == "embedding.refused"}
+    assert told == {(tenant, key.hex()) for tenant, key in await refused(admin)}
+    assert len(embedder.batches) < 100, "they are found by halving"
+
+
+async def test_an_embedder_that_takes_nothing_marks_no_text_as_refused(admin, pool, monkeypatch):
+    monkeypatch.setattr(requests, "_RETRY_SECONDS", (0.05,))
+    embedder = Refusing()
+    embedder.is_set_up = False
+    await ask(admin, "clay", "ice")
+    worker = EmbeddingRequests(embedder, pool)
+    async with running(worker.run()):
+        await until_asked(embedder, 6)
+        assert await count(admin, "embedding_requests") == 2
+        embedder.is_set_up = True
+        await until_embedded(admin, worker)
+    assert await count(admin, "embeddings") == 2
+    assert await refused(admin) == set()
+
+
+async def test_an_embedder_that_is_busy_is_asked_for_the_same_texts_again(admin, pool, monkeypatch):
+    monkeypatch.setattr(requests, "_RETRY_SECONDS", (0.05,))
+    embedder = Refusing("clay", error=EmbedderBusy)
+    await ask(admin, "clay")
+    worker = EmbeddingRequests(embedder, pool)
+    async with running(worker.run()):
+        await until_asked(embedder, 4)
+        assert embedder.batches == [["clay"]] * len(embedder.batches)
+        embedder.words = ()
+        await until_embedded(admin, worker)
+    assert await refused(admin) == set()
+
+
+async def test_what_was_refused_may_be_asked_for_again_when_the_process_starts_anew(admin, pool):
+    await ask(admin, "poison", "ice")
+    worker = EmbeddingRequests(Refusing("poison"), pool)
+    async with running(worker.run()):
+        await until_embedded(admin, worker)
+    assert await refused(admin) == keys_of("poison")
+    async with running(EmbeddingRequests(HashingEmbedder(), pool).run()), asyncio.timeout(SECONDS):
+        while await refused(admin):  # noqa: ASYNC110 - what is waited for stands in PostgreSQL
+            await asyncio.sleep(0.01)
+    assert await count(admin, "embeddings") == 1

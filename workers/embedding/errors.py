@@ -20,5 +20,9 @@ class EmbedderUnavailable(Exception):
     """The embedding server is away or busy: later it may answer."""
 
 
+class EmbedderBusy(EmbedderUnavailable):
+    """The embedding server takes no more for now, or is about to be there again: no text is at fault."""
+
+
 class EmbedderRefused(Exception):
-    """The embedding server does not take what it is asked, or does not answer it: its settings are wrong."""
+    """The embedding server does not take what it is asked: its settings are wrong, or it can't embed such a text."""

@@ -8,12 +8,13 @@ import openai
 from openai.types import CreateEmbeddingResponse
 
 from domain.shared.text import EmbeddingModel
-from workers.embedding.errors import EmbedderRefused, EmbedderUnavailable
+from workers.embedding.errors import EmbedderBusy, EmbedderRefused, EmbedderUnavailable
 
 _TEXTS_AT_ONCE = 64
 _REQUESTS_AT_ONCE = 4
 _RETRIES = 4
 _TIMEOUT_SECONDS = 60.0
+_BUSY = frozenset({429, 502, 503, 504})
 _NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # the protocol has no vector of an empty text
 _NO_KEY = "none"  # the client wants one; servers without keys don't look
 
@@ -45,7 +46,8 @@ class OpenAIEmbedder:
         """Return one unit vector per text, in the order given.
 
         Raises:
-            EmbedderUnavailable: the server is away or busy, also after some tries.
+            EmbedderUnavailable: the server is away, also after some tries.
+            EmbedderBusy: it takes no more for now.
             EmbedderRefused: it does not take the request, or answers something else than asked for.
         """
         batches = [texts[start : start + _TEXTS_AT_ONCE] for start in range(0, len(texts), _TEXTS_AT_ONCE)]
@@ -66,7 +68,10 @@ class OpenAIEmbedder:
                 answer = await self._client.embeddings.create(
                     model=self._model.name, input=[text or _NO_TEXT for text in texts], encoding_format="float"
                 )
-        except (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError) as error:
+        except openai.APIStatusError as error:
+            kind = EmbedderBusy if error.status_code in _BUSY else EmbedderRefused
+            raise kind(f"{self._url}: {error}") from error
+        except openai.APIConnectionError as error:
             raise EmbedderUnavailable(f"{self._url}: {error}") from error
         except openai.OpenAIError as error:
             raise EmbedderRefused(f"{self._url}: {error}") from error

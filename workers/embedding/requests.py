@@ -17,6 +17,7 @@ from eventstore.fault_log import FAULTS
 from eventstore.faults import fault_of
 from eventstore.wake import READY_CHANNEL
 from projections.slices import in_turns, sliced
+from workers.embedding.errors import EmbedderBusy
 
 log = structlog.get_logger()
 
@@ -24,6 +25,8 @@ _BATCH = 64
 _LEASE_SECONDS = 60.0
 _POLL_SECONDS = 1.0
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
+_SURELY_TAKEN = "a"
+"""A text that only an embedder refuses that is away or wrongly set up."""
 
 _CLAIM = """
 with free as (
@@ -35,6 +38,7 @@ update varve.embedding_requests r set leased_until = clock_timestamp() + make_in
 from free where (r.tenant, r.model, r.content_hash) = (free.tenant, free.model, free.content_hash)
 returning r.tenant, r.content_hash, r.content
 """
+_FORGET_REFUSED = "delete from varve.embeddings where model = %s and embedding is null"
 _STORE = """
 insert into varve.embeddings (tenant, model, content_hash, embedding)
 select tenant, %(model)s, content_hash, embedding
@@ -68,9 +72,13 @@ class EmbeddingRequests:
     async def run(self) -> None:
         """Embed whatever is asked for; what a dead worker had claimed is free again after its lease."""
         failures = 0
+        forgotten = False
         while True:
             self._look.clear()
             try:
+                if not forgotten:
+                    await self._forget_refused()
+                    forgotten = True
                 while await self._embed_some():
                     pass
                 failures = 0
@@ -81,6 +89,11 @@ class EmbeddingRequests:
                 failures += 1
             await until_set(self._look, _POLL_SECONDS)
 
+    async def _forget_refused(self) -> None:
+        """Have what was refused asked for again when it is met: with the process, its settings may be new."""
+        async with self._pool.connection() as connection:
+            await connection.execute(_FORGET_REFUSED, (self._embedder.model.key,))
+
     async def _embed_some(self) -> bool:
         """Embed one batch; return whether there was any."""
         model = self._embedder.model.key
@@ -90,13 +103,16 @@ class EmbeddingRequests:
         if not rows:
             return False
         try:
-            vectors = await self._embedder.embed([content for _, _, content in rows])
+            vectors = await self._embedded([content for _, _, content in rows])
         except BaseException:
             await self._give_back(model, rows)
             raise
-        embedded = [(tenant, each, _text_of(vector)) for (tenant, each, _), vector in zip(rows, vectors, strict=True)]
+        embedded = [(tenant, each, vector) for (tenant, each, _), vector in zip(rows, vectors, strict=True)]
+        for tenant, each, vector in embedded:
+            if vector is None:
+                log.warning("embedding.refused", tenant=tenant, content_hash=each.hex())
         async with self._pool.connection() as connection, connection.transaction():
-            async for some in in_turns(sliced(embedded, lambda each: len(each[2]))):
+            async for some in in_turns(sliced(embedded, lambda each: len(each[2] or ""))):
                 parameters = {
                     "model": model,
                     "tenants": [tenant for tenant, _, _ in some],
@@ -108,6 +124,31 @@ class EmbeddingRequests:
             await connection.execute("select pg_notify(%s, '')", (READY_CHANNEL,))  # wakes the vector leg
         log.info("embedding.stored", passages=len(rows))
         return True
+
+    async def _embedded(self, texts: Sequence[str]) -> list[str | None]:
+        """Return the vector of each text, None of one that the embedder doesn't take though it takes another.
+
+        Raises:
+            Exception: whatever it raised, when it takes no other text either, or is busy.
+        """
+        if (vectors := await self._vectors(texts)) is not None:
+            return list(vectors)
+        if len(texts) > 1:
+            half = len(texts) // 2
+            return [*await self._embedded(texts[:half]), *await self._embedded(texts[half:])]
+        again = await self._vectors(texts)  # what kept it from answering once may have been over a moment later
+        return [None] if again is None else list(again)
+
+    async def _vectors(self, texts: Sequence[str]) -> Sequence[str] | None:
+        """Return the vectors, None when these texts are what keeps the embedder from answering."""
+        try:
+            return [_text_of(vector) for vector in await self._embedder.embed(texts)]
+        except EmbedderBusy:
+            raise
+        except Exception as error:  # noqa: BLE001 - a server that fails says why as it likes
+            await self._embedder.embed([_SURELY_TAKEN])
+            FAULTS.note("embedding.tried_apart", error, service="embedder")
+            return None
 
     async def _give_back(self, model: str, rows: Sequence[tuple[str, bytes, str]]) -> None:
         """Leave what was claimed to whoever comes next, at once; without the database the lease runs out."""
