@@ -20,9 +20,10 @@ from api.middleware import RequestContext
 from api.operations import as_of
 from api.operations import routes as operations
 from api.problems import add_problem_handlers
-from api.routing import LARGE_BYTES, LargeBodies, require_commands
+from api.routing import LARGE_AT_ONCE, LARGE_BYTES, require_commands
 from api.search import routes as search
 from api.services import Services
+from api.slots import Slots
 from queries.knowledge.document_status import GetDocument
 from queries.knowledge.entry_list import GetEntry
 
@@ -51,7 +52,7 @@ def create_api(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.known_questions = known_questions
-    app.state.large_bodies = LargeBodies()
+    app.state.large_bodies = Slots(LARGE_AT_ONCE)
     # What is added later is further out.
     app.add_middleware(
         BodyLimit,

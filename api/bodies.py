@@ -15,7 +15,7 @@ from starlette.requests import Request
 from api.body_outline import ExcessiveError, Field, MalformedError, NoObjectError, Outline, Span
 from api.body_shape import NO_SHAPE, Excess, Location, Shape, excess_error, shape_of
 from api.problems import MOST_ERRORS
-from api.turns import Slices, Steps
+from eventstore.turns import Steps, run_in_turns
 
 AT_ONCE_BYTES: Final = 16 * 1024
 
@@ -37,7 +37,7 @@ class BodyCheck:
         self._shape = shape_of(model)
         self._items = _lists_of_models(model)
 
-    async def check(self, request: CheckedRequest, slices: Slices) -> None:
+    async def check(self, request: CheckedRequest) -> None:
         """Receive the body and parse it; a long one is validated too.
 
         Raises:
@@ -50,7 +50,7 @@ class BodyCheck:
         if len(content) <= AT_ONCE_BYTES:
             request.value = self._at_once(content) if content else None
         else:
-            request.value = await slices.run(self.steps(content))
+            request.value = await run_in_turns(self.steps(content))
 
     def _at_once(self, content: bytes) -> Any:
         value = _parsed(content, (0, len(content)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from api.body_shape import Location
-from api.turns import Steps
+from eventstore.turns import Steps
 
 MOST_PLAIN: Final = 500_000
 """Bytes outside of strings in one field, or in one item of a list: how long they take to parse depends on them."""

@@ -16,14 +16,14 @@ from api.authentication import actor_of
 from api.bodies import BodyCheck, CheckedRequest
 from api.problems import ProblemError
 from api.services import Services
-from api.turns import Slices, Slots
+from api.slots import Slots
 from commands.message import Command, CommandRequest
 
 E = TypeVar("E", bound=Callable[..., Any])
 
 LARGE_BYTES: Final = 256 * 1024
 """The longest body of most routes; the few that take longer ones do so for a few requests of a tenant at a time."""
-_LARGE_AT_ONCE = 2
+LARGE_AT_ONCE: Final = 2
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _COMMAND = "varve_command"
 _LONGEST_NAME = 100
@@ -37,14 +37,6 @@ class NoCommandError(TypeError):
         super().__init__(
             f"{path}: write @sends(TheCommand) above its function, and give its router route_class=ApiRoute"
         )
-
-
-class LargeBodies:
-    """Shares the process between the large bodies of its requests."""
-
-    def __init__(self) -> None:
-        self.slices = Slices()
-        self.slots = Slots(_LARGE_AT_ONCE)
 
 
 def sends(command: type[Command]) -> Callable[[E], E]:
@@ -80,10 +72,10 @@ class ApiRoute(APIRoute):
                 _require_multipart(request)
             if check is None:
                 return await handle(request)
-            large: LargeBodies = request.app.state.large_bodies
-            async with large.slots.taken(actor_of(request).tenant) if _is_large(request) else nullcontext():
+            slots: Slots = request.app.state.large_bodies
+            async with slots.taken(actor_of(request).tenant) if _is_large(request) else nullcontext():
                 checked = CheckedRequest(request.scope, request.receive)
-                await check.check(checked, large.slices)
+                await check.check(checked)
                 return await handle(checked)
 
         return guarded

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from api.turns import Slots
+from api.slots import Slots
 from tests.api.hostile_bodies import body
 from tests.builders.actors import ANN, EVE, RITA_READS
 from tests.builders.requests import ENTRIES
