@@ -70,11 +70,25 @@ class ListEntries(Query):
 _COLUMNS = [f"e.{column}" for column in EntryView.model_fields]
 _SIZE = "octet_length(e.description) + octet_length(e.attributes::text) + octet_length(e.links::text)"
 
+_ENTRIES = "{knowledge_entry_list.entries}"
+_MOST_LOOKED_UP = 5_000
+_TAGGED_COUNT = f"""
+select count(*) as tagged
+from (select from {{knowledge_entry_list.tags}} t where t.tag = %(tag)s limit {_MOST_LOOKED_UP + 1}) few
+"""
+_TAGGED = """(
+    select e.* from {knowledge_entry_list.tags} t
+    cross join lateral (
+        select * from {knowledge_entry_list.entries} e where e.tenant = t.tenant and e.entry_id = t.entry_id offset 0
+    ) e
+    where t.tag = %(tag)s
+)"""
+
 _FILTERS = {
     "entity_type": "e.entity_type = %(entity_type)s",
     "category": "e.category = %(category)s",
     "tag": "exists (select from {knowledge_entry_list.tags} t"
-    " where t.tenant = e.tenant and t.entry_id = e.entry_id and t.tag = %(tag)s)",
+    " where t.tenant = e.tenant and t.entry_id = e.entry_id and t.tag = %(tag)s offset 0)",
     "text": "(e.name || ' ' || e.description) ilike %(pattern)s",
     "created_from": "e.created_at >= %(created_from)s",
     "created_before": "e.created_at < %(created_before)s",
@@ -105,7 +119,9 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
     """
     access, parameters = visible_to(asking.actor, "e")
     conditions = [access, "e.is_active = %(is_active)s"]
-    conditions += [sql for name, sql in _FILTERS.items() if getattr(query, name) is not None]
+    is_rare = query.tag is not None and await _is_rare(query.tag, asking)
+    filters = {name for name in _FILTERS if getattr(query, name) is not None} - ({"tag"} if is_rare else set())
+    conditions += [sql for name, sql in _FILTERS.items() if name in filters]
     parameters |= query.model_dump(exclude={"sort", "cursor"})
     parameters["pattern"] = f"%{_escaped(query.text or '')}%"
     order = Order(query.sort, "e", "entry_id")
@@ -113,7 +129,7 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
         after, values = order.after(query.cursor, TypeAdapter(Text if order.column == "name" else AwareDatetime))
         conditions.append(after)
         parameters |= values
-    rows = f"from {{knowledge_entry_list.entries}} e where {' and '.join(conditions)}"
+    rows = f"from {_TAGGED if is_rare else _ENTRIES} e where {' and '.join(conditions)}"
     sql = bounded(_COLUMNS, _SIZE, rows, order.sql)
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
     turn, items = Turn(), []
@@ -122,6 +138,16 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
         await turn.pause()
     page = bounded_page(items, reading.rows, query.limit, query.sort, (order.column, "entry_id"))
     return answer_of(page, reading)
+
+
+async def _is_rare(tag: str, asking: Asking) -> bool:
+    """Whether so few entries have the tag that they are looked up one by one, whatever else is filtered.
+
+    The planner would know where it has statistics; after a large import it compares each entry with each tag.
+    """
+    reading = await asking.read_models.read(asking.actor, Question(ListEntries.MODELS, _TAGGED_COUNT, {"tag": tag}))
+    tagged: int = reading.rows[0]["tagged"]
+    return tagged <= _MOST_LOOKED_UP
 
 
 def _escaped(text: str) -> str:

@@ -9,8 +9,14 @@ _CONDITIONS: Mapping[str, str] = {
     "entity_type": "c.entity_type = %(entity_type)s",
     "category": "c.category = %(category)s",
     "document_id": "c.source_kind = 'document' and c.source_id = %(document_id)s",
-    "tag": "exists (select from {tags} t where t.tenant = c.tenant and t.tag = %(tag)s and t.chunk = c.chunk)",
+    # `offset 0` keeps this a look-up by key: joined, after too low an estimate, it would meet each tag.
+    "tag": "exists (select from {tags} t where t.tenant = c.tenant and t.tag = %(tag)s and t.chunk = c.chunk offset 0)",
 }
+_TAGGED = """(
+        select v.* from {tags} t
+        cross join lateral (select * from {vectors} v where v.tenant = t.tenant and v.chunk = t.chunk offset 0) v
+        where t.tenant = (select varve.tenant()) and t.tag = %(tag)s
+    )"""
 _OF_TENANT = "select chunks from {vector_stats} where tenant = (select varve.tenant())"
 _OF_TAG = "select from {vector_tags} t where t.tenant = (select varve.tenant()) and t.tag = %(tag)s"
 _OF_COLUMN = "select from {vectors} c where c.tenant = (select varve.tenant()) and "
@@ -28,7 +34,21 @@ def conditions(filters: Sequence[str]) -> str:
     return " ".join(f"and {_CONDITIONS[name]}" for name in filters)
 
 
-def are_many(filters: Sequence[str]) -> str:
+def of_vectors(filters: Sequence[str], tables: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of vector_search.sql that depend on `filters`; `tables` are the names of the tables."""
+    names = {**tables, "tags": tables["vector_tags"]}
+    others = [name for name in filters if name != "tag"]
+    is_by_tag = "tag" in filters and "document_id" not in filters  # a document leaves few anyway
+    fields = {
+        "filters": conditions(filters),
+        "matching": _TAGGED if is_by_tag else "{vectors}",
+        "conditions": conditions(others if is_by_tag else filters),
+        "are_many": _are_many(filters),
+    }
+    return {name: sql.format(**names) for name, sql in fields.items()}
+
+
+def _are_many(filters: Sequence[str]) -> str:
     """Return the condition that the tenant has many vectors, and each filter leaves many: more than the row of `few`.
 
     Each count is an index scan that ends as soon as there are more, and is not begun when one before it was small.

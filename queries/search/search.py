@@ -16,7 +16,7 @@ from eventstore.turns import Turn
 from queries.access import visible_to
 from queries.message import Answer, Asking, QueryHandler, answer_of
 from queries.ports import Question, Reading, Row
-from queries.search.filters import FIELDS, are_many, conditions, names_of
+from queries.search.filters import FIELDS, conditions, names_of, of_vectors
 from queries.search.highlight import highlight
 from queries.search.message import (
     TEXT,
@@ -249,14 +249,9 @@ class _Found:
 def _search_sql(legs: Legs, filters: tuple[str, ...], visible: str, group_by: GroupBy | None) -> str:
     """Return the statement that asks `legs`, and shows the best of what they find."""
     shared = {**_TABLES, "visible": visible}
-    conditions_on_chunk = conditions(filters)
     by_leg = {
-        "text": statement("text_search").format(**shared, filters=conditions_on_chunk.format(**_TABLES)),
-        "vector": statement("vector_search").format(
-            **shared,
-            filters=conditions_on_chunk.format(**_TABLES | {"tags": _TABLES["vector_tags"]}),
-            are_many=are_many(filters).format(**_TABLES),
-        ),
+        "text": statement("text_search").format(**shared, filters=conditions(filters).format(**_TABLES)),
+        "vector": statement("vector_search").format(**shared, **of_vectors(filters, _TABLES)),
     }
     found = by_leg[legs[0]]
     if len(legs) > 1:

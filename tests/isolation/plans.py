@@ -1,5 +1,6 @@
 """How PostgreSQL would answer the questions of a query, and where that reads rows of other tenants."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ _GRAPHS = """
 select i.relname from pg_class i join pg_am m on m.oid = i.relam
 where i.relkind = 'i' and m.amname = 'hnsw'
 """
+_EQUAL_COLUMNS = re.compile(r"\w\.\w+ = \w+\.\w+")
 _KEYED_SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 _WHOLE_SCANS = {"Seq Scan", "Tid Scan", "Tid Range Scan", "Sample Scan"}
 
@@ -91,13 +93,25 @@ class PlanCheck:
         return cls(tables, graphs)
 
     def faults(self, plan: Plan) -> set[str]:
-        """Return a line for each scan that is not bound to one tenant.
+        """Return a line for each scan that is not bound to one tenant, and for each join of every row with every row.
 
         The graph of the vectors is the one index that tenants share: its scan is bound by `hnsw.max_scan_tuples`.
         """
-        return {
-            fault for node, table in _nodes(plan) if table in self._tables for fault in self._faults_of(node, table)
-        }
+        nodes = list(_nodes(plan))
+        unbound = {fault for node, table in nodes if table in self._tables for fault in self._faults_of(node, table)}
+        return unbound | {f"every pair: {node['Join Filter']}" for node, _ in nodes if self._compares_every_pair(node)}
+
+    def _compares_every_pair(self, node: Plan) -> bool:
+        """Whether it looks at each row of one side for each of the other, where a key would find the right ones.
+
+        Tables without a tenant are small.
+        """
+        if node["Node Type"] != "Nested Loop" or not _EQUAL_COLUMNS.search(node.get("Join Filter", "")):
+            return False
+        return all(self._may_be_many(side) for side in node["Plans"] if "InitPlan" not in side.get("Subplan Name", ""))
+
+    def _may_be_many(self, plan: Plan) -> bool:
+        return any(node["Node Type"] == "CTE Scan" or table in self._tables for node, table in _nodes(plan))
 
     def _faults_of(self, node: Plan, table: str) -> Iterator[str]:
         kind, index = node["Node Type"], node.get("Index Name")

@@ -39,6 +39,9 @@ do $$ declare name regclass; begin
 end $$
 """
 ROWS = 12_000
+BOUND_BY_TIME = {"every pair: (p_1.chunk = c_2.chunk)"}
+"""What the planner may choose for all words of a question and several filters until there are statistics; a question's
+time limit ends it. Looked up by key it would take several times as long in all other cases."""
 OF_ONE_STREAM = {GetHistory, GetStateAt}
 ASKING = [actor(tenant, "ann", role) for tenant in ("acme", "tenant-7") for role in (Role.READER, Role.ADMIN)]
 
@@ -98,9 +101,19 @@ class NothingShared:
 
 
 @pytest.fixture
-async def explained(settings: Settings, admin: psycopg.AsyncConnection[Any]) -> AsyncIterator[Explained]:
+def has_statistics() -> bool:
+    return True
+
+
+@pytest.fixture
+async def explained(
+    settings: Settings,
+    admin: psycopg.AsyncConnection[Any],
+    has_statistics: bool,  # noqa: FBT001 - a fixture
+) -> AsyncIterator[Explained]:
     await psycopg.AsyncClientCursor(admin).execute(FILL, {"rows": ROWS})
-    await admin.execute("vacuum analyze")
+    if has_statistics:
+        await admin.execute("vacuum analyze")
     async with open_pool(settings, "varve_reader", 4) as pool:
         streams = TenantStreams(pool, event_types())
         yield Explained(ExplainingReadModels(pool), streams, await PlanCheck.of(admin))
@@ -113,12 +126,14 @@ def with_a_new_filter() -> type[Query]:
     return ListEntriesByAuthor
 
 
-async def test_no_filter_and_no_order_reads_rows_of_other_tenants(explained: Explained, subtests):
+@pytest.mark.parametrize("has_statistics", [True, False], ids=["with statistics", "after a large import"])
+async def test_no_filter_and_no_order_reads_rows_of_others_or_compares_every_pair(explained: Explained, subtests):
     usual = handlers(SearchSettings())
     for query_type in usual.keys() - OF_ONE_STREAM:
         with subtests.test(query_type.__name__):
             faults = [await explained.faults(query, usual) for query in ways_to_ask(query_type)]
-            assert set().union(*faults) == set()
+            found = set().union(*faults)
+            assert {fault for fault in found if fault.rpartition(": ")[0] not in BOUND_BY_TIME} == set()
 
 
 async def test_the_check_finds_lists_without_an_index(explained: Explained, admin: psycopg.AsyncConnection[Any]):

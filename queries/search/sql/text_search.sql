@@ -39,20 +39,6 @@ with totals as materialized (
     ) c
     order by s.score desc, s.chunk
     limit %(candidates)s
-), tail as (
-    -- `offset 0` keeps this a look-up by key: a join the other way round would read all postings of the common terms.
-    select s.chunk,
-           sum(g.weight * p.frequency * 2.2
-               / (p.frequency + 1.2 * (0.25 + 0.75 * (p.length / g.average_length)))) as score
-    from candidates s
-    cross join graded g
-    cross join lateral (
-        select frequency, length from {postings}
-        where tenant = (select varve.tenant()) and term = g.term and chunk = s.chunk
-        offset 0
-    ) p
-    where not g.rare
-    group by s.chunk
 ), short as materialized (
     select (select count(*) from candidates) < %(wanted)s and exists (select from graded where not rare) as is_short
 ), every as (
@@ -68,7 +54,20 @@ with totals as materialized (
 select chunk, source_kind, source_id, score as text
 from (
     select s.chunk, s.source_kind, s.source_id, s.score + coalesce(tail.score, 0) as score
-    from candidates s left join tail using (chunk) where not (select is_short from short)
+    from candidates s
+    cross join lateral (
+        -- `offset 0` keeps this a look-up by key: a join the other way round would read all postings of the common terms.
+        select sum(g.weight * p.frequency * 2.2
+                   / (p.frequency + 1.2 * (0.25 + 0.75 * (p.length / g.average_length)))) as score
+        from graded g
+        cross join lateral (
+            select frequency, length from {postings}
+            where tenant = (select varve.tenant()) and term = g.term and chunk = s.chunk
+            offset 0
+        ) p
+        where not g.rare
+    ) tail
+    where not (select is_short from short)
     union all
     select * from every
 ) found

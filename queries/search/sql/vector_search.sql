@@ -6,7 +6,8 @@
 -- A step of the graph costs as much as `step_cost` comparisons, and it takes top · total / matching of them: comparing
 -- all that match is quicker up to √(step_cost · top · total), and is done up to `exact_below` anyway.
 -- Parameters: embedding, top, exact_below, step_cost and those of visible and filters. Fields: visible and filters,
--- conditions on c; are_many, which counts what each filter alone leaves, as far as it matters (queries.search.filters).
+-- conditions on c; matching and conditions, which find the same without the graph; are_many, which counts what each filter
+-- alone leaves, as far as it matters (queries.search.filters).
 with few as materialized (
     select greatest(%(exact_below)s::float8, sqrt(%(step_cost)s::float8 * %(top)s::float8 * greatest(reltuples, 0)))::bigint as few
     from pg_class where oid = '{vectors}'::regclass
@@ -21,9 +22,9 @@ with few as materialized (
     limit %(top)s
 ), compared as materialized (
     select c.chunk, c.source_kind, c.source_id, c.embedding <=> %(embedding)s::vector as distance
-    from {vectors} c
+    from {matching} c
     where (select count(*) from by_graph) < %(top)s
-      and c.tenant = (select varve.tenant()) and {visible} {filters}
+      and c.tenant = (select varve.tenant()) and {visible} {conditions}
 )
 select chunk, source_kind, source_id, 1 - distance as cosine
 from (

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from domain.shared.access import Actor
 from queries.access import visible_to
-from queries.search.filters import FIELDS, are_many, conditions, names_of
+from queries.search.filters import FIELDS, conditions, names_of, of_vectors
 from queries.search.message import GroupBy, Leg, Legs, Search
 from queries.search.ranking import ranking_of
 from tests.reads.search.ranking_model import Candidate
@@ -152,14 +152,9 @@ class SearchIndex:
         visible, access = visible_to(actor, "c")
         fields = _NAMES | {"visible": visible}
         filters = names_of(Search(q="-", **{each: parameters[each] for each in FIELDS & parameters.keys()}))
-        of_vectors = fields | {"tags": fields["vector_tags"]}
         searches = {
             "text_search": _statement("text_search").format(**fields, filters=conditions(filters).format(**fields)),
-            "vector_search": _statement("vector_search").format(
-                **of_vectors,
-                filters=conditions(filters).format(**of_vectors),
-                are_many=are_many(filters).format(**_NAMES),
-            ),
+            "vector_search": _statement("vector_search").format(**fields, **of_vectors(filters, fields)),
         }
         sql = searches.get(name) or _statement(name).format(**fields, **searches)
         return sql, {**parameters, **access}
