@@ -4,8 +4,9 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -88,18 +89,18 @@ class Neighbour:
     async def measure(self, seconds: float) -> Mapping[Measure, Times]:
         """Send at the rates of `RATES` for some seconds, and return the times when all is answered."""
         times = {name: Times() for name in RATES}
-        async with asyncio.TaskGroup() as group:
-            for name, per_second in RATES.items():
-                group.create_task(self._evenly(self._calls[name], times[name], per_second, seconds))
-        return times
-
-    async def _evenly(
-        self, call: Callable[[], Awaitable[None]], times: Times, per_second: float, seconds: float
-    ) -> None:
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
-            for number in range(max(1, round(per_second * seconds))):
-                due = began + number / per_second
+            for name in RATES:
+                group.create_task(self._send(self._calls[name], times[name], _moments(name, seconds), began))
+        return times
+
+    async def _send(
+        self, call: Callable[[], Awaitable[None]], times: Times, moments: Iterator[float], began: float
+    ) -> None:
+        async with asyncio.TaskGroup() as group:
+            for moment in moments:
+                due = began + moment
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 group.create_task(self._timed(call, times, due))
 
@@ -148,6 +149,18 @@ class Neighbour:
             reply = await self._connections.send(Request("GET", path), f"X-Min-Position: {answer['position']}\r\n")
             if json.loads(reply.body)["status"] in {"processed", "failed"}:
                 return
+
+
+def _moments(name: Measure, seconds: float) -> Iterator[float]:
+    """Yield when to send, in seconds from the beginning: the same moments in every measurement.
+
+    They are random, since at even distances a request would meet the same other one each time.
+    """
+    random = Random(name)  # noqa: S311 - moments, not secrets
+    moment = 0.0
+    while moment < seconds:
+        yield moment
+        moment += random.expovariate(RATES[name])
 
 
 def _key() -> str:
