@@ -15,7 +15,8 @@ from eventstore.errors import ReadersBusy, StoreUnavailable
 
 WAIT_SECONDS = 2.5
 """A question waits hardly longer for a connection than for a lock: see the readers' `lock_timeout`."""
-_MOST_WAITING = 2_000
+_MOST_WAITING = 500
+"""Of a tenant: more would not be answered within the time that they wait."""
 
 Connection = psycopg.AsyncConnection[Any]
 _Kind = tuple[str, tuple[str, ...]]
@@ -76,7 +77,8 @@ class Bulkheads:
         self._kinds: Counter[tuple[str, str]] = Counter()
         """By tenant and read model."""
         self._waiting: dict[_Kind, deque[asyncio.Future[None]]] = {}
-        self._number_waiting = 0
+        self._number_waiting: Counter[str] = Counter()
+        """By tenant."""
 
     def connection(self, tenant: str, models: tuple[str, ...]) -> "AbstractAsyncContextManager[Connection]":
         """Lend a connection for a question of `tenant` about `models`, none of which must come twice.
@@ -100,12 +102,12 @@ class Bulkheads:
         if self._has_room(tenant, models):
             self._take(tenant, models)
             return
-        if self._number_waiting >= _MOST_WAITING:
+        if self._number_waiting[tenant] >= _MOST_WAITING:
             raise ReadersBusy("too many questions wait for a connection")
         future = asyncio.get_running_loop().create_future()
         kind = tenant, models
         self._waiting.setdefault(kind, deque()).append(future)
-        self._number_waiting += 1
+        self._number_waiting[tenant] += 1
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await future
@@ -116,7 +118,7 @@ class Bulkheads:
             self._give_up(kind, future)
             raise
         finally:
-            self._number_waiting -= 1
+            _lower(self._number_waiting, tenant)
 
     def _give_up(self, kind: _Kind, future: asyncio.Future[None]) -> None:
         if future.done() and not future.cancelled() and future.exception() is None:

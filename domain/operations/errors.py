@@ -9,7 +9,7 @@ from domain.shared.errors import DomainError
 
 @dataclass(eq=False)
 class ProjectionNotFound(DomainError):
-    """There is no projection of this name that can be rebuilt."""
+    """There is no such projection, or it is one that can't be rebuilt: varve projections list names them."""
 
     projection: str
 

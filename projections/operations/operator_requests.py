@@ -133,7 +133,11 @@ class OperatorRequests(Projection):
         name = request.projection
         made = await start_rebuild(connection, self._projections[name], request.purpose, request.tenant)
         number = None if made is None else made.number
-        return Done(f"{name} is being rebuilt as generation {number}.", name, number)
+        live = (await read_state(connection, name)).live
+        unlike = ""
+        if live is not None and live.pause_reason is not None:
+            unlike = f", and is not paused as generation {live.number} is"
+        return Done(f"{name} is being rebuilt as generation {number}{unlike}.", name, number)
 
 
 async def _require(connection: Connection, request: ProjectionRequest, position: int | None = None) -> None:

@@ -200,6 +200,15 @@ async def test_what_became_of_a_request_is_where_its_answer_says(otto: AsyncClie
     require_problem(await otto.get(f"/api/v1/admin/requests/{uuid4()}"), 404, "request-not-found")
 
 
+async def test_a_rebuild_of_what_is_paused_says_that_it_is_not(otto: AsyncClient, engine, ann):
+    await create_entry(ann)
+    asked = await otto.post(url("pauses"), json={"reason": "a wrong fold"})
+    await until_carried_out(otto, asked.headers["Location"])
+    asked = await otto.post(url("rebuilds"))
+    outcome = await until_carried_out(otto, asked.headers["Location"])
+    assert outcome["sentence"] == f"{VIEW} is being rebuilt as generation 2, and is not paused as generation 1 is."
+
+
 async def test_a_request_waits_as_long_as_no_worker_runs(otto: AsyncClient, standing):
     await standing("idle")
     asked = await otto.post(url("rebuilds"))

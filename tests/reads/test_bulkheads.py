@@ -238,3 +238,18 @@ async def test_one_that_gives_up_as_its_place_comes_gives_it_back(settings):
         await asyncio.gather(waiting, return_exceptions=True)
         async with asyncio.timeout(0.5):
             await bulkheads.enter("acme", (LIST,))
+
+
+async def test_those_of_one_tenant_that_wait_are_refused_before_they_keep_out_anothers(settings):
+    async with open_pool(settings, "varve_reader", 8) as pool:
+        bulkheads = Bulkheads(pool, wait_seconds=0.5)
+        asked = [asyncio.create_task(bulkheads.enter("acme", (LIST,))) for _ in range(600)]
+        await asyncio.sleep(0)
+        refused = [task for task in asked if task.done() and task.exception() is not None]
+        assert len(refused) == 600 - 500 - Shares.of(8).tenant_of_model
+        for _ in range(Shares.of(8).model - Shares.of(8).tenant_of_model + 1):
+            other = asyncio.create_task(bulkheads.enter("umbra", (LIST,)))
+            await asyncio.sleep(0)
+            assert not (other.done() and other.exception())
+        await asyncio.gather(*asked, other, return_exceptions=True)
+        assert not bulkheads._number_waiting
