@@ -58,7 +58,10 @@ class StageWriter:
         self._write({"ended": kind})
 
     def _write(self, line: dict[str, Any]) -> None:
-        os.write(self._descriptor, orjson.dumps(line) + b"\n")  # shorter than a pipe writes at once
+        try:
+            os.write(self._descriptor, orjson.dumps(line) + b"\n")  # shorter than a pipe writes at once
+        except BrokenPipeError:  # the worker is gone: what goes on here would look like the fault of an event
+            os._exit(1)
 
 
 class ForkedLaneChildren:

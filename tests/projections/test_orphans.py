@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from projections.isolation import Stage
+from workers.lane_children import StageWriter
+
 PROGRAM = """
 import asyncio, functools, os, sys, time
 from tests.projections.test_orphans import hang
@@ -52,3 +55,17 @@ def test_a_child_that_hangs_ends_with_a_worker_that_was_killed(tmp_path):
         assert is_there(pid)
         worker.kill()
         until(lambda: not is_there(pid))
+
+
+def test_a_child_whose_worker_no_longer_listens_ends_at_once_and_blames_no_event():
+    reader, writer = os.pipe()
+    os.close(reader)
+    child = os.fork()
+    if not child:
+        try:
+            StageWriter(writer).note(Stage(1.0))
+        finally:
+            os._exit(99)  # it was told
+    os.close(writer)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
