@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from domain.knowledge.events import ENTRY_EVENTS, KnowledgeEntryCreated
 from domain.shared.events import Event
+from eventstore.mapper import EventTypes
 from eventstore.records import RecordedEvent
 from projections.appended import CountingProjection
 from projections.definition import Connection, Generation, Projection
@@ -60,6 +61,8 @@ FOLDS: Mapping[str, Callable[[], None]] = {
 }
 """What an entry's name has the fold do."""
 ON_A_THREAD = "on a thread"
+IN_DECODING = "hangs in decoding"
+"""What an event's stored bytes hold that are never decoded in a child."""
 DEATHS: Mapping[str, str] = {
     "loops in C": "hung",
     "loops in Python": "hung",
@@ -114,8 +117,18 @@ class HostileCounts(CountingProjection):
         yield (recorded.tenant, recorded.stream), 1
 
 
+def _hanging(decode: Callable[[EventTypes, str, int, bytes], Event]) -> Callable[[EventTypes, str, int, bytes], Event]:
+    def decode_or_hang(event_types: EventTypes, topic: str, class_version: int, data: bytes) -> Event:
+        if IN_DECODING.encode() in data:
+            sleep_for_ever()
+        return decode(event_types, topic, class_version, data)
+
+    return decode_or_hang
+
+
 @asynccontextmanager
 async def opening(settings: Settings) -> AsyncIterator[Sequence[Projection]]:
     """Open what a child of these tests runs."""
+    EventTypes.decode = _hanging(EventTypes.decode)  # type: ignore[method-assign]  # the process is the test's own
     async with registered(settings) as projections:
         yield [*projections, Hostile(), HostileCounts(), Listed()]

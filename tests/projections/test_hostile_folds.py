@@ -1,6 +1,6 @@
 """Folds that hang, kill or fill a real worker process: each event is parked, and what is beside it goes on.
 
-How long it takes is measured by `benchmarks/hostile_folds.py`: here nothing fails because the machine is busy.
+How long it takes is measured by `tests.projections.measure_hostile_folds`: nothing fails here on a busy machine.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from projections.generations import start_rebuild
 from tests.fixtures.engine import running
 from tests.fixtures.http import process_environment
 from tests.projections.counting import Listed
@@ -41,9 +42,6 @@ async def position_of(admin, projection: str) -> int:
 
 @pytest.mark.parametrize("name", ["loops in C", "leaves", ON_A_THREAD])
 async def test_an_event_that_ends_its_worker_is_parked_and_all_others_go_on(settings, platform, admin, name):
-    async def is_parked() -> bool:
-        return len(await parked(admin)) == 1
-
     async def goes_on() -> bool:
         reached = [await position_of(admin, projection) for projection in (Listed.NAME, Hostile.NAME, "user_activity")]
         return min(reached) >= int(last.partition("-")[2])
@@ -52,7 +50,7 @@ async def test_an_event_that_ends_its_worker_is_parked_and_all_others_go_on(sett
         await create(platform, "harmless")
         await until(lambda: position_of(admin, Hostile.NAME), "the worker is at work", seconds=_SECONDS)
         await create(platform, name)
-        await until(is_parked, "the event is parked", seconds=_SECONDS)
+        await until(lambda: _is_parked(admin), "the event is parked", seconds=_SECONDS)
         await create(platform, "harmless, too")
         cursor = await admin.execute("select epoch || '-' || varve.head() from varve.log_epochs")
         (last,) = await cursor.fetchone()
@@ -60,6 +58,28 @@ async def test_an_event_that_ends_its_worker_is_parked_and_all_others_go_on(sett
         if name == ON_A_THREAD:
             await until(lambda: _has_begun_twice(log_file), "the thread is gone with its process", seconds=_SECONDS)
     assert await parked(admin) == [(Hostile.NAME, DEATHS[name])]
+
+
+async def test_a_comparison_beside_a_parked_event_comes_to_its_end(settings, platform, admin, projector_pool):
+    async def is_parked_twice() -> bool:
+        return len(await parked(admin)) == 2
+
+    async def is_verified() -> bool:
+        cursor = await admin.execute("select projection, differing from varve.verifications")
+        return await cursor.fetchall() == [(Hostile.NAME, 0)]
+
+    async with worker(settings):
+        await create(platform, "leaves")
+        await until(lambda: _is_parked(admin), "the event is parked", seconds=_SECONDS)
+        await create(platform, "harmless")
+        async with projector_pool.connection() as connection:
+            await start_rebuild(connection, Hostile(), "verify")
+        await until(is_parked_twice, "the new generation parks the event, too", seconds=_SECONDS)
+        await until(is_verified, "the generations were compared", seconds=_SECONDS)
+
+
+async def _is_parked(admin) -> bool:
+    return len(await parked(admin)) > 0
 
 
 async def _has_begun_twice(log_file) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from projections.generations import ensure_live, start_rebuild
 from tests.projections.counting import Listed, logged_positions, positions
 from tests.projections.engines import engine_of, until, until_caught_up, until_live
-from tests.projections.hostile import DEATHS, Hostile, HostileCounts, opening
+from tests.projections.hostile import DEATHS, IN_DECODING, Hostile, HostileCounts, opening
 from tests.projections.sending import create, create_many
 from varve.lane_child import target_of
 
@@ -119,6 +119,27 @@ async def test_an_event_that_ended_its_process_is_retried_in_a_child(isolated, p
         async def was_retried() -> bool:
             cursor = await admin.execute("select attempts, is_to_retry, error from varve.parked")
             return await cursor.fetchone() == (3, False, "killed")
+
+        await until(was_retried, "the event was tried in a child again", _SECONDS)
+
+
+async def test_an_event_that_hangs_in_decoding_is_parked_and_retried_in_a_child(
+    isolated, platform, admin, projector_pool
+):
+    await create_many(platform, 3)
+    await create(platform, IN_DECODING)
+    await create_many(platform, 3)
+    await suspect(admin, projector_pool, Hostile())
+    async with isolated(Hostile()):
+        await until_caught_up(admin, ["hostile"], _SECONDS)
+        ((_, position, error),) = await parked(admin)
+        assert error == "hung"
+        assert await listed(admin) == [each for each in await logged(admin) if each != position]
+        await admin.execute("update varve.parked set is_to_retry = true")
+
+        async def was_retried() -> bool:
+            cursor = await admin.execute("select attempts > 2, is_to_retry, error from varve.parked")
+            return await cursor.fetchone() == (True, False, "hung")
 
         await until(was_retried, "the event was tried in a child again", _SECONDS)
 
