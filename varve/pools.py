@@ -15,7 +15,8 @@ from eventstore.pipelines import PipelineConnection
 from eventstore.sessions import SESSION_LIMITS, as_options
 from varve.settings import DatabaseRole, Settings
 
-# After this the pool waits for the next request instead of trying at ever longer intervals, and tries at once then.
+# After this the pool waits for the next request instead of trying at ever longer intervals, and tries at once then, or
+# again where somebody waits already.
 _RECONNECT_SECONDS = 2.0
 _REPLICA_WAIT_SECONDS = 1.0  # the primary answers then
 
@@ -106,6 +107,7 @@ async def open_pool(
         max_size=size,
         timeout=_REPLICA_WAIT_SECONDS if replica else 10.0,
         reconnect_timeout=_RECONNECT_SECONDS,
+        reconnect_failed=_try_on,
         kwargs={"autocommit": True, "application_name": application_name, **arguments},
         configure=_configure,
         check=require_open,
@@ -114,6 +116,12 @@ async def open_pool(
     )
     async with pool:
         yield pool
+
+
+async def _try_on(pool: AsyncConnectionPool[Any]) -> None:
+    """Have the pool try again for those that wait: else only the next request would, and they would wait to no end."""
+    if pool.get_stats().get("requests_waiting"):
+        await pool.check()
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
