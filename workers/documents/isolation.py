@@ -65,7 +65,8 @@ async def parse_isolated(
         raise _took_too_long(limits) from None
     finally:
         await _end(process)
-    document = _outcome(output, process.returncode, limits)
+    # On a thread: the answer may have tens of megabytes, and the event loop has leases to renew.
+    document = await asyncio.to_thread(_outcome, output, process.returncode, limits)
     return replace(document, language=await asyncio.to_thread(detect_language, document))
 
 
