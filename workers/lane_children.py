@@ -32,8 +32,11 @@ _NANOSECONDS = 1e9
 _READ = 65_536
 _IS_AT_WORK = """
 select exists (select from pg_stat_activity
-               where usename = current_user and application_name = %s and state = 'active')
+               where usename = current_user and application_name = %s and state = 'active'),
+       extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8
 """
+_RECONNECT_SECONDS = 5.0
+"""After the server has started, a child's sessions may take so long to be there again."""
 _LONGEST_WAIT = 8
 """How many times as long a stage may take on a busy machine, on which its process stands in line for a processor."""
 _USER_TICKS = 10
@@ -106,14 +109,21 @@ class ForkedLaneChildren:
             writer.close()
             child = _Child(process, reader.fileno())
             try:
-                return await child.outcome(lambda: self._is_at_work(name))
+                return await child.outcome(lambda seconds: self._is_at_work(name, seconds))
             finally:
                 await child.close()
 
-    async def _is_at_work(self, name: str) -> bool:
+    async def _is_at_work(self, name: str, seconds: float) -> bool:
+        """Whether the server is at work for a child that has said nothing for so many seconds.
+
+        Raises:
+            OperationalError: it is away, or was within that time.
+        """
         async with self._pool.connection() as connection:
-            found = await (await connection.execute(_IS_AT_WORK, (name,))).fetchone()
-        return bool(found and found[0])
+            is_at_work, up_seconds = await (await connection.execute(_IS_AT_WORK, (name,))).fetchone() or (False, 0.0)
+        if up_seconds < seconds + _RECONNECT_SECONDS:
+            raise psycopg.OperationalError("the server has been started meanwhile")
+        return bool(is_at_work)
 
 
 class _Child:
@@ -133,8 +143,8 @@ class _Child:
         os.set_blocking(descriptor, False)
         asyncio.get_running_loop().add_reader(descriptor, self._read)
 
-    async def outcome(self, is_at_work: Callable[[], Awaitable[bool]]) -> Ending:
-        """Return how it ends; a stage that takes too long ends it."""
+    async def outcome(self, is_at_work: Callable[[float], Awaitable[bool]]) -> Ending:
+        """Return how it ends; a stage that takes too long ends it, unless PostgreSQL is at work for it, or was away."""
         while not self._is_closed and self._ended is None:
             self._has_said.clear()
             left = self._stage.seconds - self._used_seconds()
@@ -148,7 +158,7 @@ class _Child:
                 self._note_time()
                 continue
             try:
-                if await is_at_work():
+                if await is_at_work(time.monotonic() - self._since):
                     self._note_time()
                     continue
             except psycopg.Error:

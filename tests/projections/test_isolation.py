@@ -1,7 +1,9 @@
 """A suspected lane runs in a child: the event that ends its process is parked, and nothing else is."""
 
+import contextlib
 from collections.abc import Sequence
 
+import psycopg
 import pytest
 
 from projections.generations import ensure_live, start_rebuild
@@ -10,6 +12,7 @@ from tests.projections.engines import engine_of, until, until_caught_up, until_l
 from tests.projections.hostile import DEATHS, IN_DECODING, Hostile, HostileCounts, opening
 from tests.projections.sending import create, create_many
 from varve.lane_child import target_of
+from workers.lane_children import ForkedLaneChildren
 
 _SECONDS = 240.0
 """On a busy machine processes take long to start."""
@@ -159,3 +162,21 @@ async def test_a_lane_that_runs_out_of_memory_is_tried_in_a_child_before_anythin
         await until_caught_up(admin, ["hostile"], _SECONDS)
     assert await parked(admin) == []
     assert await listed(admin) == await logged(admin)
+
+
+async def test_a_child_is_not_hung_that_says_nothing_while_the_server_was_away(settings, projector_pool):
+    children = ForkedLaneChildren(target_of(settings, opening), "worker", projector_pool)
+    since_before_it_was_started = 1e9
+    with pytest.raises(psycopg.OperationalError, match="started meanwhile"):
+        await children._is_at_work("a child", since_before_it_was_started)
+
+    async def is_idle() -> bool:
+        return not await children._is_at_work("a child", 0.1)
+
+    await until(lambda: _unless_away(is_idle), "the server has been there for some seconds")
+
+
+async def _unless_away(condition) -> bool:
+    with contextlib.suppress(psycopg.OperationalError):
+        return await condition()
+    return False
