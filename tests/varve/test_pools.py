@@ -7,7 +7,8 @@ import pytest
 from varve.pools import open_pool
 
 END_SESSIONS = """
-select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> current_user
+select pg_terminate_backend(pid, 10_000) from pg_stat_activity
+where datname = current_database() and usename <> current_user
 """
 
 
