@@ -34,7 +34,7 @@ _RATES = frozenset({"per_second"})
 _TIMES = frozenset({"p50_ms", "p99_ms", "median"})
 _UNJUDGED = frozenset({"p99_ms"})
 """What single rounds are too short for."""
-_OF_OTHERS = ("commits/s", "stock", "pgbench", "SQL", "the library's")
+_OF_OTHERS = ("commits/s", "stock", "pgbench", "SQL", "the library's", "select and orjson")
 
 Figure = tuple[str, str]
 """The part and what is measured, and the field."""
