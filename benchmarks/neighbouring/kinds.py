@@ -12,6 +12,7 @@ USER = "mallory"
 """Who sends what an editor may send."""
 
 _BOUNDARY = "hostile-file"
+_FILE_NUMBERS = itertools.count()
 _JSON = "application/json"
 _LARGE_TEXTS = ("dots", "one-word", "different-words")
 """The texts that are sent at the largest size too."""
@@ -84,8 +85,8 @@ def _batches(sizes: Sizes) -> Iterator[Sent]:
 
 
 def _files(sizes: Sizes) -> Iterator[Sent]:
-    """Each time round they have another first line, since a file that is there is not taken twice."""
-    for number in itertools.count():
+    """Each time round, in later loads too, they have another first line: a file that is there is not taken twice."""
+    for number in _FILE_NUMBERS:
         for name, shape in hostile.FILES.items():
             size = sizes.large_file if number % 4 == 3 else sizes.file
             content = shape.content(f"hostile {number}", size)
