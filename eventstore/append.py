@@ -11,7 +11,7 @@ from eventstore.boundary import BoundaryCheck, open_boundary_check
 from eventstore.metrics import append_duration, appended_events, measured
 from eventstore.prepare import prepare
 from eventstore.records import Append, Appended
-from eventstore.turns import Turn
+from eventstore.turns import made_in_turns
 
 tracer = trace.get_tracer("varve.eventstore")
 
@@ -49,12 +49,7 @@ class Appender:
 
 async def _stored(append: Append, mapper: Mapper[str]) -> list[StoredEvent]:
     """Encode the events, with pauses: those of a large batch take seconds."""
-    turn = Turn()
-    stored = []
-    for event in append.events:
-        stored.append(mapper.to_stored_event(event))
-        await turn.pause()
-    return stored
+    return await made_in_turns(mapper.to_stored_event, append.events)
 
 
 @asynccontextmanager

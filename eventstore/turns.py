@@ -7,9 +7,10 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 Steps = Generator[None, None, T]
@@ -31,6 +32,15 @@ class Turn:
             self._end = time.perf_counter() + _SLICE_SECONDS
 
 
+async def made_in_turns(make: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """Return what `make` makes of each of `items`."""
+    turn, made = Turn(), []
+    for item in items:
+        made.append(make(item))
+        await turn.pause()
+    return made
+
+
 async def run_in_turns(steps: Steps[T]) -> T:
     """Return the result of `steps`, or raise its exception."""
     await _queue().next_turn()
@@ -47,13 +57,12 @@ async def run_in_turns(steps: Steps[T]) -> T:
 class _Queue:
     """Those that wait for a turn of one event loop, in order."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_called = False
 
     async def next_turn(self) -> None:
-        future = self._loop.create_future()
+        future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._call()
         await future
@@ -61,7 +70,7 @@ class _Queue:
     def _call(self) -> None:
         if self._waiting and not self._is_called:
             self._is_called = True
-            self._loop.call_soon(self._let_one_go_on)
+            asyncio.get_running_loop().call_soon(self._let_one_go_on)
 
     def _let_one_go_on(self) -> None:
         self._is_called = False
@@ -80,5 +89,5 @@ def _queue() -> _Queue:
     loop = asyncio.get_running_loop()
     queue = _queues.get(loop)
     if queue is None:
-        queue = _queues[loop] = _Queue(loop)
+        queue = _queues[loop] = _Queue()  # it keeps no loop, or none would ever go
     return queue

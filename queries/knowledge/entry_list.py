@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Typ
 from domain.knowledge.errors import EntryNotFound
 from domain.shared.access import Permission, Visibility
 from domain.shared.values import Label, Text
-from eventstore.turns import Turn
+from eventstore.turns import made_in_turns
 from queries.access import visible_to
 from queries.message import Answer, Asking, Page, Query, Versioned, answer_of
 from queries.paging import Order, bounded, bounded_page
@@ -120,8 +120,8 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
     access, parameters = visible_to(asking.actor, "e")
     conditions = [access, "e.is_active = %(is_active)s"]
     is_rare = query.tag is not None and await _is_rare(query.tag, asking)
-    filters = {name for name in _FILTERS if getattr(query, name) is not None} - ({"tag"} if is_rare else set())
-    conditions += [sql for name, sql in _FILTERS.items() if name in filters]
+    filters = [name for name in _FILTERS if getattr(query, name) is not None and not (name == "tag" and is_rare)]
+    conditions += [_FILTERS[name] for name in filters]
     parameters |= query.model_dump(exclude={"sort", "cursor"})
     parameters["pattern"] = f"%{_escaped(query.text or '')}%"
     order = Order(query.sort, "e", "entry_id")
@@ -132,10 +132,7 @@ async def list_entries(query: ListEntries, asking: Asking) -> Answer[Page[EntryV
     rows = f"from {_TAGGED if is_rare else _ENTRIES} e where {' and '.join(conditions)}"
     sql = bounded(_COLUMNS, _SIZE, rows, order.sql)
     reading = await asking.read_models.read(asking.actor, Question(query.MODELS, sql, parameters))
-    turn, items = Turn(), []
-    for row in reading.rows:
-        items.append(EntryView.model_validate(row))
-        await turn.pause()
+    items = await made_in_turns(EntryView.model_validate, reading.rows)
     page = bounded_page(items, reading.rows, query.limit, query.sort, (order.column, "entry_id"))
     return answer_of(page, reading)
 

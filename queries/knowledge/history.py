@@ -16,7 +16,7 @@ from eventstore.position import LogPosition
 from eventstore.records import EventMetadata, JsonObject
 from eventstore.shown import ShownEvent
 from eventstore.stream_reader import BEFORE_FIRST, StreamEvents
-from eventstore.turns import Turn
+from eventstore.turns import made_in_turns
 from queries.message import Answer, Asking, Page, Query
 from queries.paging import decode_cursor, encode_cursor
 
@@ -94,10 +94,7 @@ async def get_history(query: GetHistory, asking: Asking) -> Answer[Page[HistoryI
     last = events[-1].version if events else None
     cursor = encode_cursor(_SORT, [last]) if last is not None and last < stream.last_version else None
     sees_unknown = asking.actor.sees(owner, Visibility.PRIVATE)
-    turn, items = Turn(), []
-    for event in events:
-        items.append(_item(event, stream.epoch, sees_unknown=sees_unknown))
-        await turn.pause()
+    items = await made_in_turns(lambda event: _item(event, stream.epoch, sees_unknown=sees_unknown), events)
     return Answer(Page(items, cursor), stream.position, stream.epoch)
 
 

@@ -12,7 +12,7 @@ from domain.shared.text import Analyzer, Embedder
 from eventstore.errors import StoreUnavailable
 from eventstore.fault_log import FAULTS
 from eventstore.position import LogPosition
-from eventstore.turns import Turn
+from eventstore.turns import made_in_turns
 from queries.access import visible_to
 from queries.message import Answer, Asking, QueryHandler, answer_of
 from queries.ports import Question, Reading, Row
@@ -138,12 +138,9 @@ class _Searching:
         degraded = [leg for leg in _WAYS[self._query.mode][0] if leg not in found.legs]
         positions = {leg: found.reading.positions[_MODELS[leg]] for leg in found.legs}
         epoch = found.reading.epoch
-        turn, hits = Turn(), []
-        for row in found.hits:  # to highlight one takes up to some ten milliseconds
-            hits.append(self._hit(row, epoch))
-            await turn.pause()
         results = SearchResults(
-            hits=hits,
+            # To highlight one takes up to some ten milliseconds.
+            hits=await made_in_turns(lambda row: self._hit(row, epoch), found.hits),
             mode=self._query.mode,
             degraded=degraded,
             positions={leg: str(LogPosition(epoch, position)) for leg, position in positions.items()},

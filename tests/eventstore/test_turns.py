@@ -1,11 +1,13 @@
 """One long computation at a time goes on in a turn of the event loop, whatever their number."""
 
 import asyncio
+import gc
 import time
+import weakref
 
 import pytest
 
-from eventstore.turns import Turn, run_in_turns
+from eventstore.turns import Turn, made_in_turns, run_in_turns
 
 LONG = 0.003
 """Seconds of a step: more than a slice takes."""
@@ -75,6 +77,24 @@ async def test_steps_end_with_their_result_or_their_exception():
     assert await run_in_turns(steps(7)) == 7
     with pytest.raises(ValueError, match="no result"):
         await run_in_turns(steps(None))
+
+
+async def test_what_is_made_of_each_item_is_returned_in_order():
+    def made(number):
+        burn()
+        return -number
+
+    assert await made_in_turns(made, range(5)) == [0, -1, -2, -3, -4]
+
+
+def test_a_loop_that_is_closed_is_kept_by_no_queue():
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(compute(3, []))
+    loop.close()
+    gone = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert gone() is None
 
 
 def test_each_loop_has_turns_of_its_own():
